@@ -1,0 +1,7 @@
+//! Files in and out: checkpoints, tokenizers, and the two habits every long job shares (atomic files, progress).
+
+mod atomic;
+mod progress;
+
+pub use atomic::write_atomic;
+pub use progress::{Progress, interrupted, stop_on_interrupt};

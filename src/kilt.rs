@@ -1,0 +1,1 @@
+//! The KILT benchmark: task files, knowledge source, passages, retrieval and metrics.

@@ -1,0 +1,1 @@
+//! The memory store: passages encoded ahead of time, kept on disk.
