@@ -2,6 +2,11 @@
 #![deny(missing_docs)]
 #![warn(clippy::all)]
 
+pub mod backend;
+pub mod cpu;
 pub mod io;
 pub mod kilt;
 pub mod memory;
+pub mod model;
+pub mod nn;
+pub mod random;

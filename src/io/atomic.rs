@@ -23,18 +23,11 @@ where
         .tempfile_in(folder)
         .with_context(|| format!("cannot create a file in {}", folder.display()))?;
     let mut writer = BufWriter::new(beside.as_file());
-    fill(&mut writer)
-        .and_then(|()| Ok(writer.flush()?))
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    fill(&mut writer).and_then(|()| Ok(writer.flush()?)).with_context(|| format!("cannot write {}", path.display()))?;
     drop(writer);
     open_to_all_readers(beside.as_file())?;
-    beside
-        .as_file()
-        .sync_all()
-        .with_context(|| format!("cannot flush {} to the disk", path.display()))?;
-    beside
-        .persist(path)
-        .with_context(|| format!("cannot put {} in place", path.display()))?;
+    beside.as_file().sync_all().with_context(|| format!("cannot flush {} to the disk", path.display()))?;
+    beside.persist(path).with_context(|| format!("cannot put {} in place", path.display()))?;
     Ok(())
 }
 
@@ -42,8 +35,7 @@ where
 #[cfg(unix)]
 fn open_to_all_readers(file: &std::fs::File) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
-        .context("cannot set permissions")
+    file.set_permissions(std::fs::Permissions::from_mode(0o644)).context("cannot set permissions")
 }
 
 #[cfg(not(unix))]

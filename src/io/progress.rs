@@ -37,10 +37,9 @@ impl Progress {
         if !std::io::stderr().is_terminal() {
             return Self::hidden();
         }
-        let style = ProgressStyle::with_template(
-            "{prefix:>14} {bar:32} {human_pos}/{human_len} · {per_sec} · {eta} left",
-        )
-        .expect("a constant template");
+        let style =
+            ProgressStyle::with_template("{prefix:>14} {bar:32} {human_pos}/{human_len} · {per_sec} · {eta} left")
+                .expect("a constant template");
         let bar = ProgressBar::new(total).with_style(style);
         bar.set_prefix(label.to_string());
         bar.enable_steady_tick(Duration::from_millis(200));

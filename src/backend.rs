@@ -1,0 +1,428 @@
+//! The contract between the model and a machine: one trait of fused operations.
+//!
+//! The model is written once, generic over [`Backend`]; a machine implements each operation below as one
+//! kernel. There is one tensor, [`Mat`], and one shape of raggedness, [`Segments`].
+//!
+//! Letters, used everywhere: `n` tokens, `s` segments, `d` model width, `h` heads, `e` head width,
+//! `f` feed-forward width, `v` vocabulary, `k` passages retrieved, `m` passages read.
+//!
+//! Operations do not fail: the loader has checked the shapes of the weights, so a mismatch here is a bug and
+//! panics, and a machine that runs out of something remembers the first failure and reports it at the next
+//! [`download`](Backend::download).
+
+use anyhow::{Result, ensure};
+use half::bf16;
+
+/// A number that a machine computes with or stores.
+pub trait Element: bytemuck::Pod + Send + Sync + std::fmt::Debug {
+    /// Rounds a 64-bit number to this type.
+    fn from_f64(x: f64) -> Self;
+    /// Widens to 64 bits, exactly.
+    fn to_f64(self) -> f64;
+}
+
+macro_rules! element {
+    ($t:ty, $from:expr, $to:expr) => {
+        impl Element for $t {
+            #[inline(always)]
+            fn from_f64(x: f64) -> Self {
+                $from(x)
+            }
+            #[inline(always)]
+            fn to_f64(self) -> f64 {
+                $to(self)
+            }
+        }
+    };
+}
+element!(f32, |x| x as f32, f64::from);
+element!(f64, |x| x, |x| x);
+element!(bf16, bf16::from_f64, bf16::to_f64);
+
+/// Row-major `[rows, cols]` in the memory of `B`; the only tensor in the crate.
+///
+/// `rows` is what the host knows. On a machine that works ahead of the host it is a bound and the true count
+/// lives beside the data, so model code sizes nothing by it.
+pub struct Mat<B: Backend> {
+    /// Rows, at most.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// `rows · cols` elements.
+    pub buf: B::Buf<B::Elem>,
+}
+
+impl<B: Backend> Mat<B> {
+    /// The matrix of `rows · cols` host values in row-major order.
+    ///
+    /// # Panics
+    /// When `host` has another length.
+    pub fn upload(be: &B, rows: usize, cols: usize, host: Vec<B::Elem>) -> Self {
+        assert_eq!(host.len(), rows * cols, "[{rows}, {cols}] needs {} values", rows * cols);
+        Self { rows, cols, buf: be.upload(host) }
+    }
+
+    /// The values in row-major order.
+    ///
+    /// # Errors
+    /// What went wrong on the machine since the last download.
+    pub fn download(&self, be: &B) -> Result<Vec<B::Elem>> {
+        be.download(&self.buf)
+    }
+}
+
+/// Which rows belong together: segment `i` is rows `offsets[i] .. offsets[i + 1]`. Packed, never padded.
+///
+/// The offsets on the machine are the truth. The host knows the number of segments and bounds of the rest.
+pub struct Segments<B: Backend> {
+    /// `count + 1` row numbers, not decreasing, the first 0.
+    pub offsets: B::Buf<u32>,
+    /// Number of segments.
+    pub count: usize,
+    /// Rows in all, at most.
+    pub capacity: usize,
+    /// Rows of the longest segment, at most.
+    pub longest: usize,
+}
+
+impl<B: Backend> Segments<B> {
+    /// Segments of these lengths, one behind the other.
+    pub fn packed(be: &B, lengths: impl IntoIterator<Item = usize>) -> Self {
+        let (mut offsets, mut end, mut longest) = (vec![0u32], 0, 0);
+        for length in lengths {
+            end += length;
+            longest = longest.max(length);
+            offsets.push(u32::try_from(end).expect("a batch holds fewer than 2^32 tokens"));
+        }
+        Self { count: offsets.len() - 1, offsets: be.upload(offsets), capacity: end, longest }
+    }
+
+    /// `count` segments of `length` rows each.
+    pub fn equal(be: &B, count: usize, length: usize) -> Self {
+        Self::packed(be, std::iter::repeat_n(length, count))
+    }
+}
+
+/// Over which keys a row of T5's self-attention reaches, and so how distances fall into buckets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// All keys of the segment: the encoder.
+    Both,
+    /// Keys up to the row's own position: the decoder.
+    Past,
+}
+
+/// T5's relative-position bias: `table[bucket(key − query), head]` is added to the attention logits.
+pub struct Bias<'a, B: Backend> {
+    /// `[buckets, h]`.
+    pub table: &'a Mat<B>,
+    /// The bucketing, and the mask that goes with it.
+    pub direction: Direction,
+    /// Distances from here on share the last bucket.
+    pub max_distance: usize,
+}
+
+impl<B: Backend> Clone for Bias<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backend> Copy for Bias<'_, B> {}
+
+/// The bucket of a relative position `key − query`: exact while near, logarithmic farther off
+/// (T5, section 2.1; in the arithmetic of Hugging Face's `_relative_position_bucket`).
+pub fn relative_bucket(relative: i64, buckets: usize, max_distance: usize, direction: Direction) -> usize {
+    let (base, buckets, distance) = match direction {
+        Direction::Both => {
+            let half = buckets / 2;
+            (if relative > 0 { half } else { 0 }, half, relative.unsigned_abs() as usize)
+        }
+        Direction::Past => (0, buckets, (-relative).max(0) as usize),
+    };
+    let exact = buckets / 2;
+    if distance < exact {
+        return base + distance;
+    }
+    let octaves = (distance as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
+    // The smallest distance of a bucket can fall a rounding error below it.
+    let far = exact + (octaves * (buckets - exact) as f64 + 1e-9) as usize;
+    base + far.min(buckets - 1)
+}
+
+/// Attention of packed rows over packed keys: for head `j` of row `i` in segment `r`,
+/// `o_ij = Σ_t softmax_t(⟨q_ij, k_tj⟩ + bias) · v_tj` over the keys `t` of segment `r`. No `1/√e`: T5.
+///
+/// A segment without keys gives zeros.
+pub struct Attend<'a, B: Backend> {
+    /// `[n, h·e]`.
+    pub q: &'a Mat<B>,
+    /// `[n', h·e]`.
+    pub k: &'a Mat<B>,
+    /// `[n', h·e]`.
+    pub v: &'a Mat<B>,
+    /// Segments of the queries.
+    pub rows: &'a Segments<B>,
+    /// Segments of the keys, as many as of the queries.
+    pub cols: &'a Segments<B>,
+    /// None for cross-attention.
+    pub bias: Option<Bias<'a, B>>,
+    /// `h`.
+    pub heads: usize,
+}
+
+impl<B: Backend> Attend<'_, B> {
+    /// Asserts that the shapes agree.
+    pub fn check(&self) {
+        let width = self.q.cols;
+        assert!(self.k.cols == width && self.v.cols == width, "attention: q, k and v differ in width");
+        assert_eq!(self.k.rows, self.v.rows, "attention: k and v differ in rows");
+        assert_eq!(width % self.heads, 0, "attention: {width} columns among {} heads", self.heads);
+        assert_eq!(self.rows.count, self.cols.count, "attention: segments of rows and keys");
+        assert!(self.rows.capacity <= self.q.rows && self.cols.capacity <= self.k.rows);
+        if let Some(bias) = &self.bias {
+            assert_eq!(bias.table.cols, self.heads, "attention: bias table for another number of heads");
+        }
+    }
+}
+
+/// Keys and values of the tokens decoded so far, `capacity` rows for each of `batch` sequences.
+pub struct Cache<B: Backend> {
+    /// `[batch · capacity, h·e]`; sequence `b` owns rows `b·capacity ..`.
+    pub k: Mat<B>,
+    /// As `k`.
+    pub v: Mat<B>,
+    /// Tokens that each sequence may hold.
+    pub capacity: usize,
+    /// Tokens that each sequence holds.
+    pub len: usize,
+}
+
+/// How a segment becomes one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Pool {
+    /// Its first token.
+    First,
+    /// The mean of its tokens.
+    Mean,
+}
+
+/// The late-interaction scorer: `⟨pool(x), w⟩`, or `⟨RMSNorm(pool(x)), w⟩` where `norm` is given.
+pub struct Scorer<'a, B: Backend> {
+    /// `[1, d]`.
+    pub weight: &'a Mat<B>,
+    /// `[1, d]`, the scale of the norm.
+    pub norm: Option<&'a Mat<B>>,
+    /// How a segment becomes one row.
+    pub pool: Pool,
+    /// Of the norm.
+    pub eps: f64,
+}
+
+/// Segments chosen within each group, best first.
+pub struct Selection<B: Backend> {
+    /// Numbers of the chosen segments, group by group.
+    pub index: B::Buf<u32>,
+    /// Which of the chosen belong to which group.
+    pub groups: Segments<B>,
+}
+
+impl<B: Backend> Selection<B> {
+    /// All of `count` segments, in order, as one group.
+    pub fn all(be: &B, count: usize) -> Self {
+        Self { index: be.upload((0..count as u32).collect()), groups: Segments::packed(be, [count]) }
+    }
+}
+
+/// Where a question's passages are: what [`Backend::join`] puts one behind the other.
+pub struct Join<'a, B: Backend> {
+    /// `[n, d]`, encoded questions.
+    pub question: &'a Mat<B>,
+    /// One segment a question.
+    pub question_rows: &'a Segments<B>,
+    /// `[n', d]`, encoded passages.
+    pub passage: &'a Mat<B>,
+    /// One segment a passage.
+    pub passage_rows: &'a Segments<B>,
+    /// Question `b` owns the passages `groups[b]`.
+    pub groups: &'a Segments<B>,
+}
+
+/// Token rows as the memory store keeps them.
+#[derive(Clone, Copy, Debug)]
+pub enum Stored<'a> {
+    /// `n · d` values.
+    Bf16(&'a [bf16]),
+    /// `n · d` values and a scale for each of the `n` rows.
+    Int8 {
+        /// The quantised values, in `-127..=127`.
+        values: &'a [i8],
+        /// What a value of 1 stands for, row by row.
+        scales: &'a [f32],
+    },
+}
+
+impl Stored<'_> {
+    /// Values, `n · d`.
+    pub fn values(&self) -> usize {
+        match self {
+            Self::Bf16(values) => values.len(),
+            Self::Int8 { values, .. } => values.len(),
+        }
+    }
+}
+
+/// The most likely next token of each row.
+pub struct Prediction<B: Backend> {
+    /// `[n]` vocabulary ids; among equals the lowest.
+    pub token: B::Buf<u32>,
+    /// `[n]` natural logarithms of their probabilities.
+    pub log_prob: B::Buf<B::Elem>,
+}
+
+/// A machine that can run the model. Every method is one kernel; `->` assigns.
+pub trait Backend: Send + Sync + Sized + 'static {
+    /// Type of activations and weights.
+    type Elem: Element;
+    /// A run of values in this machine's memory.
+    type Buf<T: bytemuck::Pod + Send + Sync>: Send + Sync;
+
+    /// What this machine is, for people: its name, threads, precision.
+    fn describe(&self) -> String;
+
+    /// Moves host values to the machine.
+    fn upload<T: bytemuck::Pod + Send + Sync>(&self, host: Vec<T>) -> Self::Buf<T>;
+    /// Copies values to the host, after all work before it.
+    ///
+    /// # Errors
+    /// The first failure on the machine since the last download.
+    fn download<T: bytemuck::Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>>;
+
+    /// `y[i] = table[ids[i]]`. `table [v, d]`, `ids [n]` → `[n, d]`. Every id is below `v`.
+    fn embed(&self, table: &Mat<Self>, ids: &Self::Buf<u32>) -> Mat<Self>;
+
+    /// `y = x · rsqrt(mean(x²) + ε) ⊙ g`. `x [n, d]`, `g [1, d]` → `[n, d]`.
+    fn rms_norm(&self, x: &Mat<Self>, g: &Mat<Self>, eps: f64) -> Mat<Self>;
+
+    /// `y = x·Wᵀ`. `x [n, i]`, `w [o, i]` → `[n, o]`.
+    fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self>;
+
+    /// `y += x·Wᵀ`, the residual stream. `x [n, i]`, `w [o, i]`, `y [n, o]`.
+    fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>);
+
+    /// `h = gelu(x·W₀ᵀ) ⊙ x·W₁ᵀ` with `gelu(a) = a/2 · (1 + tanh(√(2/π)·(a + 0.044715·a³)))`.
+    /// `x [n, d]`, `w_0, w_1 [f, d]` → `[n, f]`.
+    fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self>;
+
+    /// `h = max(x·Wᵀ, 0)`, the feed-forward of T5 1.0. `x [n, d]`, `w [f, d]` → `[n, f]`.
+    fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self>;
+
+    /// See [`Attend`]. → `[n, h·e]`.
+    fn attention(&self, a: Attend<'_, Self>) -> Mat<Self>;
+
+    /// An empty cache for `batch` sequences of at most `capacity` tokens, keys and values `width` wide.
+    fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self>;
+
+    /// Appends one token's keys and values to each sequence. `k, v [batch, h·e]`.
+    fn append(&self, cache: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>);
+
+    /// Causal self-attention of each sequence's newest token over its cache. `q [batch, h·e]` → `[batch, h·e]`.
+    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self>;
+
+    /// One score a segment, see [`Scorer`]. `x [n, d]` → `[s, 1]`.
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self>;
+
+    /// The mean of each segment's rows. `x [n, d]` → `[s, d]`; an empty segment gives zeros.
+    fn mean_pool(&self, x: &Mat<Self>, rows: &Segments<Self>) -> Mat<Self>;
+
+    /// The `m` highest scores of each group (all of them, where it has fewer), best first, ties to the earlier
+    /// segment; NaN counts as lowest. `scores [s, 1]`, `groups` over the `s` segments.
+    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self>;
+
+    /// The rows of the chosen segments, in the order of the choice. `x [n, d]` → `[n', d]` and their segments.
+    fn gather(&self, x: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>) -> (Mat<Self>, Segments<Self>);
+
+    /// Each group of segments seen as one: what a question's passages are to the decoder.
+    fn merge(&self, rows: &Segments<Self>, groups: &Segments<Self>) -> Segments<Self>;
+
+    /// Each question's rows, then at once the passage's, once for every passage of the question: `H_i = [Q; P_i]`.
+    /// → `[Σ (lq + lp), d]`, one segment a passage.
+    fn join(&self, j: Join<'_, Self>) -> (Mat<Self>, Segments<Self>);
+
+    /// Rows from the memory store, one behind the other, widened to the machine's type. → `[n, width]`.
+    fn dequantise(&self, width: usize, stored: &[Stored<'_>]) -> Mat<Self>;
+
+    /// The most likely token of each row and its log-probability, in one pass over the logits `x·Wᵀ`.
+    /// `x [n, d]`, `head [v, d]`.
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self>;
+
+    /// `log softmax(logits[i])[target[i]]`. `logits [n, v]`, `target [n]`, each below `v`. → `[n]`.
+    fn log_prob(&self, logits: &Mat<Self>, target: &Self::Buf<u32>) -> Self::Buf<Self::Elem>;
+}
+
+/// Refuses token ids that the embedding does not have, before a machine reads behind its end.
+///
+/// # Errors
+/// The first such id and its place.
+pub fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
+    for (place, &id) in ids.iter().enumerate() {
+        ensure!(
+            (id as usize) < vocabulary,
+            "token {place} has id {id}, but the checkpoint's vocabulary has {vocabulary} entries: \
+             the tokenizer belongs to another checkpoint"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// First distance of each bucket from the exact part's end on, from the published tables of T5.
+    const BOTH: [(i64, usize); 8] = [(8, 8), (12, 9), (16, 10), (23, 11), (32, 12), (46, 13), (64, 14), (91, 15)];
+    const PAST: [(i64, usize); 16] = [
+        (16, 16),
+        (19, 17),
+        (21, 18),
+        (24, 19),
+        (27, 20),
+        (31, 21),
+        (35, 22),
+        (40, 23),
+        (46, 24),
+        (52, 25),
+        (59, 26),
+        (67, 27),
+        (77, 28),
+        (87, 29),
+        (99, 30),
+        (113, 31),
+    ];
+
+    fn expected(distance: i64, exact: i64, far: &[(i64, usize)]) -> usize {
+        if distance < exact {
+            return distance as usize;
+        }
+        far.iter().rev().find(|(first, _)| distance >= *first).unwrap().1
+    }
+
+    #[test]
+    fn buckets_are_those_of_t5() {
+        for distance in 0..=1000 {
+            let near = expected(distance, 8, &BOTH);
+            assert_eq!(relative_bucket(-distance, 32, 128, Direction::Both), near, "{distance} back");
+            let ahead = if distance > 0 { near + 16 } else { near };
+            assert_eq!(relative_bucket(distance, 32, 128, Direction::Both), ahead, "{distance} ahead");
+            assert_eq!(relative_bucket(-distance, 32, 128, Direction::Past), expected(distance, 16, &PAST));
+            assert_eq!(relative_bucket(distance, 32, 128, Direction::Past), 0, "the future is masked, and bucket 0");
+        }
+    }
+
+    #[test]
+    fn foreign_ids_are_refused() {
+        assert!(check_ids(&[0, 159], 160).is_ok());
+        let error = check_ids(&[3, 160], 160).unwrap_err().to_string();
+        assert!(error.contains("token 1 has id 160"), "{error}");
+    }
+}

@@ -1,0 +1,128 @@
+//! Matrix products.
+
+use gemm::Parallelism;
+use rayon::prelude::*;
+
+use super::real::{dot, vectorised};
+use super::{Cpu, Real};
+use crate::backend::Mat;
+
+/// Where a product goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Into {
+    /// `y = …`
+    Fresh,
+    /// `y += …`
+    Sum,
+}
+
+/// Up to this many rows the weights are the traffic and each is used at once for all rows; a blocked product
+/// would first copy them. Also what makes a decoding step of one question equal that of a batch, bit for bit.
+const FEW_ROWS: usize = 8;
+
+/// `y (+)= x·Wᵀ`.
+pub(super) fn linear<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, into: Into, y: &mut Mat<Cpu<T>>) {
+    assert_eq!(x.cols, w.cols, "linear: x and w");
+    assert_eq!((y.rows, y.cols), (x.rows, w.rows), "linear: y");
+    if x.rows <= FEW_ROWS {
+        return few_rows(x, w, into, y);
+    }
+    let product = Product {
+        rows: x.rows,
+        cols: w.rows,
+        inner: x.cols,
+        lhs: View { data: &x.buf, row_stride: x.cols, col_stride: 1 },
+        rhs: View { data: &w.buf, row_stride: 1, col_stride: w.cols },
+        threads: Parallelism::Rayon(0),
+    };
+    product.write(into, &mut y.buf, w.rows);
+}
+
+/// A matrix in someone else's memory.
+#[derive(Clone, Copy)]
+pub(super) struct View<'a, T> {
+    pub data: &'a [T],
+    pub row_stride: usize,
+    pub col_stride: usize,
+}
+
+impl<T> View<'_, T> {
+    /// Elements from the first to the last one, of `rows · cols`.
+    fn span(&self, rows: usize, cols: usize) -> usize {
+        if rows == 0 || cols == 0 { 0 } else { (rows - 1) * self.row_stride + (cols - 1) * self.col_stride + 1 }
+    }
+}
+
+/// `lhs · rhs`, `[rows, inner] · [inner, cols]`.
+pub(super) struct Product<'a, T> {
+    pub rows: usize,
+    pub cols: usize,
+    pub inner: usize,
+    pub lhs: View<'a, T>,
+    pub rhs: View<'a, T>,
+    pub threads: Parallelism,
+}
+
+impl<T: Real> Product<'_, T> {
+    /// Writes or adds the product to row-major `y`, whose rows are `stride` apart.
+    pub(super) fn write(&self, into: Into, y: &mut [T], stride: usize) {
+        let Self { rows, cols, inner, lhs, rhs, threads } = *self;
+        assert!(lhs.span(rows, inner) <= lhs.data.len() && rhs.span(inner, cols) <= rhs.data.len());
+        assert!((View { data: &*y, row_stride: stride, col_stride: 1 }).span(rows, cols) <= y.len() && cols <= stride);
+        // SAFETY: the three spans lie within their slices, as asserted, and `y` is borrowed mutably, so that it
+        // overlaps neither operand and, with `cols <= stride`, not itself. `Fresh` reads nothing of `y`.
+        unsafe {
+            gemm::gemm(
+                rows,
+                cols,
+                inner,
+                y.as_mut_ptr(),
+                1,
+                stride as isize,
+                into == Into::Sum,
+                lhs.data.as_ptr(),
+                lhs.col_stride as isize,
+                lhs.row_stride as isize,
+                rhs.data.as_ptr(),
+                rhs.col_stride as isize,
+                rhs.row_stride as isize,
+                T::ONE,
+                T::ONE,
+                false,
+                false,
+                false,
+                threads,
+            );
+        }
+    }
+}
+
+/// One pass over the weights, all rows at once.
+fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, into: Into, y: &mut Mat<Cpu<T>>) {
+    /// Outputs a task computes at a time.
+    const OUTPUTS: usize = 32;
+    let (rows, cols, inner) = (x.rows, w.rows, x.cols);
+    let tasks = w.buf.par_chunks(OUTPUTS * inner).with_min_len(1 + 32_768 / (OUTPUTS * inner));
+    let columns: Vec<[T; OUTPUTS * FEW_ROWS]> = tasks
+        .map(|w| {
+            let mut out = [T::ZERO; OUTPUTS * FEW_ROWS];
+            vectorised(|| {
+                for (o, w) in w.chunks_exact(inner).enumerate() {
+                    for (r, x) in x.buf.chunks_exact(inner).enumerate() {
+                        out[r * OUTPUTS + o] = dot(x, w);
+                    }
+                }
+            });
+            out
+        })
+        .collect();
+    for (first, out) in (0..cols).step_by(OUTPUTS).zip(&columns) {
+        let width = OUTPUTS.min(cols - first);
+        for r in 0..rows {
+            let y = &mut y.buf[r * cols + first..][..width];
+            for (y, &out) in y.iter_mut().zip(&out[r * OUTPUTS..]) {
+                *y = if into == Into::Sum { *y + out } else { out };
+            }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The model: configuration, weights, and the reader that FiD, LUMEN and GLIMMER are cuts of.
+
+mod config;
+mod decoder;
+mod dense;
+mod load;
+mod reader;
+mod spec;
+mod weights;
+
+pub use config::{Config, Cut, DistillDirection, FeedForwardKind, Glimmer};
+pub use dense::DenseEncoder;
+pub use reader::{Encoded, Passages, Question, Reader, Reading};
+pub use spec::{Absent, Init, Spec};
+pub use weights::{Decoder, Encoder, Layers, Weights};

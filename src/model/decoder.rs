@@ -1,0 +1,105 @@
+//! The decoder: teacher forcing over whole answers, and greedy decoding with caches.
+
+use anyhow::Result;
+
+use super::config::Config;
+use super::weights::Decoder;
+use crate::backend::{Backend, Direction, Mat, Segments};
+use crate::nn::CrossMemory;
+
+/// The encoder's final output for a batch of answers: the rows, and which of them each answer reads.
+#[derive(Clone, Copy)]
+pub struct Evidence<'a, B: Backend> {
+    /// `[n, d]`.
+    pub rows: &'a Mat<B>,
+    /// One segment an answer.
+    pub segments: &'a Segments<B>,
+}
+
+/// A decoded answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// Vocabulary ids, the end of text included where it was reached.
+    pub tokens: Vec<u32>,
+    /// Natural logarithm of each token's probability.
+    pub log_probs: Vec<f64>,
+}
+
+impl<B: Backend> Decoder<Mat<B>> {
+    /// Logits of every token of `targets`, one answer a segment of `evidence`, each token given those before it.
+    /// → `[Σ len(target), v]`.
+    pub fn teach(
+        &self,
+        be: &B,
+        config: &Config,
+        embedding: &Mat<B>,
+        evidence: Evidence<'_, B>,
+        targets: &[&[u32]],
+    ) -> Mat<B> {
+        let shape = config.shape();
+        let mut ids = Vec::with_capacity(targets.iter().map(|t| t.len()).sum());
+        for target in targets {
+            let before = target.iter().take(target.len().saturating_sub(1));
+            ids.extend(target.first().map(|_| config.decoder_start_token_id).into_iter().chain(before.copied()));
+        }
+        let rows = Segments::packed(be, targets.iter().map(|target| target.len()));
+        let mut x = be.embed(embedding, &be.upload(ids));
+        let bias = shape.bias(&self.bias, Direction::Past);
+        for block in &self.blocks {
+            let memory = block.cross.cross_memory(be, evidence.rows);
+            block.forward(be, &shape, &mut x, (&rows, bias), (&memory, evidence.segments));
+        }
+        be.linear(&be.rms_norm(&x, &self.norm, shape.eps), &self.head)
+    }
+
+    /// Greedy answers of at most `max_tokens` tokens, one for each segment of `evidence`.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub fn greedy(
+        &self,
+        be: &B,
+        config: &Config,
+        embedding: &Mat<B>,
+        evidence: Evidence<'_, B>,
+        max_tokens: usize,
+    ) -> Result<Vec<Decoded>> {
+        let shape = config.shape();
+        let batch = evidence.segments.count;
+        let memories: Vec<CrossMemory<B>> =
+            self.blocks.iter().map(|block| block.cross.cross_memory(be, evidence.rows)).collect();
+        let mut caches: Vec<_> = self.blocks.iter().map(|_| be.cache(batch, max_tokens, config.inner())).collect();
+        let rows = Segments::equal(be, batch, 1);
+        let bias = shape.bias(&self.bias, Direction::Past);
+        let mut answers = vec![Decoded::default(); batch];
+        let mut ids = be.upload(vec![config.decoder_start_token_id; batch]);
+        for _ in 0..max_tokens {
+            let mut x = be.embed(embedding, &ids);
+            for ((block, cache), memory) in self.blocks.iter().zip(&mut caches).zip(&memories) {
+                block.forward_newest(be, &shape, &mut x, (&rows, cache, bias), (memory, evidence.segments));
+            }
+            let next = be.predict(&be.rms_norm(&x, &self.norm, shape.eps), &self.head);
+            if !extend(be, &mut answers, &next, config.eos_token_id)? {
+                break;
+            }
+            ids = next.token;
+        }
+        Ok(answers)
+    }
+}
+
+/// Adds a token to each answer that has not ended; whether any goes on.
+fn extend<B: Backend>(be: &B, answers: &mut [Decoded], next: &crate::backend::Prediction<B>, eos: u32) -> Result<bool> {
+    use crate::backend::Element;
+    let (tokens, log_probs) = (be.download(&next.token)?, be.download(&next.log_prob)?);
+    let mut open = false;
+    for ((answer, token), log_prob) in answers.iter_mut().zip(tokens).zip(log_probs) {
+        if answer.tokens.last() == Some(&eos) {
+            continue;
+        }
+        answer.tokens.push(token);
+        answer.log_probs.push(log_prob.to_f64());
+        open |= token != eos;
+    }
+    Ok(open)
+}

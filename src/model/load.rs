@@ -1,0 +1,123 @@
+//! Weights from a checkpoint, from a seed, and into a file; the memory encoder's fingerprint.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use half::bf16;
+use rayon::prelude::*;
+
+use super::config::{Config, Glimmer};
+use super::reader::Reader;
+use super::spec::{Absent, Init, Spec};
+use super::weights::Weights;
+use crate::backend::{Backend, Element, Mat};
+use crate::io::{Checkpoint, Stored, write_tensors};
+use crate::nn::Tree;
+use crate::random;
+
+/// Reads one parameter to the machine; its bytes are in the host's memory once.
+pub(super) fn load<B: Backend>(be: &B, checkpoint: &Checkpoint, spec: &Spec) -> Result<Mat<B>> {
+    let shape = spec.stored_shape();
+    let host = match &spec.absent {
+        _ if checkpoint.contains(&spec.name) => checkpoint.read(&spec.name, &shape)?,
+        Absent::CopyOf(others) => match others.iter().find(|name| checkpoint.contains(name)) {
+            Some(other) => checkpoint.read(other, &shape)?,
+            None => checkpoint.read(&spec.name, &shape)?,
+        },
+        Absent::Begin => begin(spec, 0, 0),
+        Absent::Fail => checkpoint.read(&spec.name, &shape)?,
+    };
+    Ok(Mat::upload(be, spec.rows, spec.cols, host))
+}
+
+/// A parameter as training from nothing begins it.
+fn begin<E: Element>(spec: &Spec, seed: u64, stream: u64) -> Vec<E> {
+    match spec.init {
+        Init::Constant(value) => vec![E::from_f64(value); spec.len()],
+        Init::Normal { deviation } => (0..spec.len() as u64)
+            .into_par_iter()
+            .map(|i| E::from_f64(deviation * random::normal(seed, stream, i)))
+            .collect(),
+    }
+}
+
+impl<B: Backend> Reader<B> {
+    /// Loads the checkpoint in `folder`, cut as `glimmer` says.
+    ///
+    /// # Errors
+    /// A folder without configuration or weights, tensors that are missing or of another shape, a cut that the
+    /// encoder does not allow.
+    pub fn load(be: B, folder: &Path, glimmer: impl FnOnce(&Config) -> Result<Glimmer>) -> Result<Self> {
+        let config = Config::read(folder)?;
+        let mut reader = || {
+            config.check_reader()?;
+            let glimmer = glimmer(&config)?;
+            let config = Config { glimmer: Some(glimmer.clone()), ..config };
+            config.check()?;
+            let checkpoint = Checkpoint::open(folder)?;
+            let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| load(&be, &checkpoint, spec))?;
+            Ok((config, glimmer, weights))
+        };
+        let (config, glimmer, weights) =
+            reader().with_context(|| format!("cannot load the checkpoint in {}", folder.display()))?;
+        Ok(Self { be, config, glimmer, weights })
+    }
+
+    /// A reader with the random weights of `seed`, as training from nothing begins it.
+    ///
+    /// # Errors
+    /// Sizes or a cut that no model has.
+    pub fn random(be: B, config: Config, glimmer: Glimmer, seed: u64) -> Result<Self> {
+        config.check_reader()?;
+        let config = Config { glimmer: Some(glimmer.clone()), ..config };
+        config.check()?;
+        let mut stream = 0;
+        let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| {
+            stream += 1;
+            Ok(Mat::upload(&be, spec.rows, spec.cols, begin(spec, seed, stream)))
+        })?;
+        Ok(Self { be, config, glimmer, weights })
+    }
+
+    /// Writes configuration and weights (in bf16) into `folder`; the tokenizer is not the reader's.
+    ///
+    /// # Errors
+    /// Those of the file system and of the machine.
+    pub fn save(&self, folder: &Path) -> Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        let specs = Weights::spec(&self.config, &self.glimmer);
+        let mut tensors = Vec::new();
+        for (spec, leaf) in specs.leaves().into_iter().zip(self.weights.leaves()) {
+            tensors.push((spec.name.clone(), spec.stored_shape(), rounded(&self.be, leaf)?));
+        }
+        let stored: Vec<_> =
+            tensors.iter().map(|(name, shape, data)| (name.clone(), shape.clone(), Stored::Bf16(data))).collect();
+        write_tensors(&folder.join("model.safetensors"), &stored)?;
+        self.config.write(folder)
+    }
+
+    /// What identifies the memory encoder: its sizes and its weights, rounded to bf16 so that readers in any
+    /// precision agree. Memories belong to the encoder that wrote them.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub fn memory_fingerprint(&self) -> Result<String> {
+        let mut hasher = blake3::Hasher::new();
+        let Config { d_model, d_kv, num_heads, layer_norm_epsilon, .. } = self.config;
+        let max_distance = self.config.relative_attention_max_distance;
+        let sizes = format!("{d_model} {d_kv} {num_heads} {layer_norm_epsilon} {max_distance}");
+        hasher.update(sizes.as_bytes());
+        let encoder = &self.weights.encoder;
+        let mut leaves = vec![&*encoder.embedding, &*encoder.layers.bias];
+        leaves.extend(encoder.layers.blocks[..self.memory_layers()].iter().flat_map(|block| block.leaves()));
+        for leaf in leaves {
+            hasher.update_rayon(bytemuck::cast_slice(&rounded(&self.be, leaf)?));
+        }
+        Ok(hasher.finalize().to_hex().to_string())
+    }
+}
+
+/// A parameter in bf16.
+fn rounded<B: Backend>(be: &B, mat: &Mat<B>) -> Result<Vec<bf16>> {
+    Ok(mat.download(be)?.into_par_iter().map(|x| bf16::from_f64(x.to_f64())).collect())
+}
