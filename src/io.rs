@@ -2,6 +2,8 @@
 
 mod atomic;
 mod progress;
+mod tensors;
 
 pub use atomic::write_atomic;
 pub use progress::{Progress, interrupted, stop_on_interrupt};
+pub use tensors::{Checkpoint, FromStored, Stored, write_tensors};

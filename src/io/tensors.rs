@@ -1,0 +1,331 @@
+//! The tensors of a checkpoint folder in Hugging Face's layout, and of single safetensors files.
+//!
+//! Opening reads headers only. A tensor goes through one bounded chunk into its final place, so that weights are
+//! resident once and a file's pages do not stay behind.
+
+mod header;
+mod locate;
+mod write;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use half::{bf16, f16};
+use safetensors::Dtype;
+
+use header::Header;
+pub use write::{Stored, write_tensors};
+
+/// Bytes of a file in memory at a time while a tensor is read. A multiple of every element's size.
+const CHUNK_BYTES: usize = 4 << 20;
+
+/// Number types that stored weights are read into: `f32` and `f64`.
+pub trait FromStored: Copy + sealed::Sealed {
+    /// The nearest value to a stored half, bfloat16 or single-precision number (none of them loses anything).
+    fn from_f32(stored: f32) -> Self;
+    /// The nearest value to a stored double.
+    fn from_f64(stored: f64) -> Self;
+}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for f64 {}
+}
+
+impl FromStored for f32 {
+    fn from_f32(stored: f32) -> Self {
+        stored
+    }
+    fn from_f64(stored: f64) -> Self {
+        stored as f32
+    }
+}
+
+impl FromStored for f64 {
+    fn from_f32(stored: f32) -> Self {
+        stored.into()
+    }
+    fn from_f64(stored: f64) -> Self {
+        stored
+    }
+}
+
+/// The tensors of a checkpoint: names, shapes and where each one lies. Safe to read from many threads at once.
+///
+/// Files stay open from the moment their headers were read: a checkpoint that is replaced meanwhile is still read whole.
+#[derive(Debug)]
+pub struct Checkpoint {
+    source: PathBuf,
+    files: Vec<OpenFile>,
+    tensors: BTreeMap<String, Place>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    file: Mutex<File>,
+}
+
+/// Where a tensor lies: `bytes` bytes at `offset` of `files[file]`, which the header's check found inside the file.
+#[derive(Debug, Clone)]
+struct Place {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    offset: u64,
+    bytes: usize,
+}
+
+impl Checkpoint {
+    /// Opens the tensors of a folder: `model.safetensors`, else `model.safetensors.index.json` and its shards, else
+    /// the one `*.safetensors` file that is there.
+    ///
+    /// # Errors
+    /// No such file (with what was looked for, or how to convert a `pytorch_model.bin`), a damaged header, an index
+    /// that names a missing shard or a tensor that its shard lacks.
+    pub fn open(folder: &Path) -> Result<Self> {
+        match locate::weights(folder)? {
+            locate::Weights::File(path) => Self::open_file(&path),
+            locate::Weights::Shards { index, tensors } => {
+                Self::open_shards(folder, &index, tensors)
+            }
+        }
+    }
+
+    /// Opens the tensors of one safetensors file.
+    ///
+    /// # Errors
+    /// An unreadable file or a damaged header.
+    pub fn open_file(path: &Path) -> Result<Self> {
+        let (file, header) = header::open(path)?;
+        let mut checkpoint = Self::empty(path);
+        checkpoint.metadata.extend(header.metadata.clone());
+        checkpoint.tensors = header.tensors.into_iter().collect();
+        checkpoint.files.push(file);
+        Ok(checkpoint)
+    }
+
+    /// `tensors` pairs each name with its shard's file name, as the index has them.
+    fn open_shards(folder: &Path, index: &Path, tensors: BTreeMap<String, String>) -> Result<Self> {
+        let mut checkpoint = Self::empty(folder);
+        let mut headers: BTreeMap<String, Header> = BTreeMap::new();
+        for (name, shard) in tensors {
+            if !headers.contains_key(&shard) {
+                let (file, header) = header::open(&folder.join(&shard))
+                    .with_context(|| format!("{} names the shard {shard}", index.display()))?;
+                checkpoint.metadata.extend(header.metadata.clone());
+                headers.insert(shard.clone(), header.of_file(checkpoint.files.len()));
+                checkpoint.files.push(file);
+            }
+            let place = headers[&shard].tensors.get(&name).with_context(|| {
+                format!(
+                    "{} says that {name} is in {shard}, which has no such tensor: fetch both again",
+                    index.display()
+                )
+            })?;
+            checkpoint.tensors.insert(name, place.clone());
+        }
+        Ok(checkpoint)
+    }
+
+    fn empty(source: &Path) -> Self {
+        Self {
+            source: source.to_path_buf(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// Whether there is a tensor of this name.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// All names, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// A tensor's shape.
+    ///
+    /// # Errors
+    /// No such tensor.
+    pub fn shape(&self, name: &str) -> Result<&[usize]> {
+        Ok(&self.place(name)?.shape)
+    }
+
+    /// The free-form strings of the files' headers (`__metadata__`).
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+
+    /// Reads a floating-point tensor (F32, F64, F16 or BF16) of the given shape, row-major.
+    ///
+    /// # Errors
+    /// No such tensor, another shape, another element type, a file that ends early.
+    pub fn read<T: FromStored>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        let place = self.place(name)?;
+        ensure!(
+            place.shape == shape,
+            "tensor {name} in {} has shape {:?} where {shape:?} is wanted: do these weights belong to this config.json?",
+            self.path(place).display(),
+            place.shape,
+        );
+        self.floats(name, place)
+    }
+
+    /// Reads an I32 or I64 tensor, row-major, with its shape.
+    ///
+    /// # Errors
+    /// No such tensor, another element type, a value that does not fit in 32 bits, a file that ends early.
+    pub fn read_i32(&self, name: &str) -> Result<(Vec<usize>, Vec<i32>)> {
+        let place = self.place(name)?;
+        let mut values = self.reserve(name, place)?;
+        match place.dtype {
+            Dtype::I32 => self.each(name, place, |bytes| {
+                values.push(i32::from_le_bytes(bytes));
+                Ok(())
+            })?,
+            Dtype::I64 => self.each(name, place, |bytes| {
+                let wide = i64::from_le_bytes(bytes);
+                let value = i32::try_from(wide).with_context(|| {
+                    format!("tensor {name} holds {wide}, which does not fit in 32 bits")
+                })?;
+                values.push(value);
+                Ok(())
+            })?,
+            _ => bail!(self.wrong_dtype(name, place, "I32 or I64")),
+        }
+        Ok((place.shape.clone(), values))
+    }
+
+    /// Reads a tensor of floats or of I32 or I64 as `f64`, row-major, with its shape.
+    ///
+    /// # Errors
+    /// No such tensor, another element type, an integer that a double cannot hold, a file that ends early.
+    pub fn read_any(&self, name: &str) -> Result<(Vec<usize>, Vec<f64>)> {
+        let place = self.place(name)?;
+        if !matches!(place.dtype, Dtype::I32 | Dtype::I64) {
+            return Ok((place.shape.clone(), self.floats(name, place)?));
+        }
+        let mut values = self.reserve(name, place)?;
+        if place.dtype == Dtype::I32 {
+            self.each(name, place, |bytes| {
+                values.push(i32::from_le_bytes(bytes).into());
+                Ok(())
+            })?;
+        } else {
+            self.each(name, place, |bytes| {
+                let value = i64::from_le_bytes(bytes);
+                ensure!(
+                    value.unsigned_abs() <= 1 << 53,
+                    "tensor {name} holds {value}, which a double cannot hold exactly"
+                );
+                values.push(value as f64);
+                Ok(())
+            })?;
+        }
+        Ok((place.shape.clone(), values))
+    }
+
+    fn floats<T: FromStored>(&self, name: &str, place: &Place) -> Result<Vec<T>> {
+        let mut values = self.reserve(name, place)?;
+        let mut push = |value: T| {
+            values.push(value);
+            Ok(())
+        };
+        match place.dtype {
+            Dtype::F32 => self.each(name, place, |b| push(T::from_f32(f32::from_le_bytes(b))))?,
+            Dtype::F64 => self.each(name, place, |b| push(T::from_f64(f64::from_le_bytes(b))))?,
+            Dtype::F16 => self.each(name, place, |b| {
+                push(T::from_f32(f16::from_le_bytes(b).to_f32()))
+            })?,
+            Dtype::BF16 => self.each(name, place, |b| {
+                push(T::from_f32(bf16::from_le_bytes(b).to_f32()))
+            })?,
+            _ => bail!(self.wrong_dtype(name, place, "F32, F64, F16 or BF16")),
+        }
+        Ok(values)
+    }
+
+    /// Calls `take` with the little-endian bytes of each element in turn; `N` is the size of the place's dtype.
+    fn each<const N: usize>(
+        &self,
+        name: &str,
+        place: &Place,
+        mut take: impl FnMut([u8; N]) -> Result<()>,
+    ) -> Result<()> {
+        let mut chunk = vec![0; place.bytes.min(CHUNK_BYTES)];
+        let mut done = 0;
+        while done < place.bytes {
+            let now = (place.bytes - done).min(CHUNK_BYTES);
+            self.fill(name, place, done, &mut chunk[..now])?;
+            let (elements, _) = chunk[..now].as_chunks::<N>();
+            elements.iter().try_for_each(|element| take(*element))?;
+            done += now;
+        }
+        Ok(())
+    }
+
+    /// Fills `chunk` with the bytes that begin `skip` bytes into the tensor.
+    fn fill(&self, name: &str, place: &Place, skip: usize, chunk: &mut [u8]) -> Result<()> {
+        let open = &self.files[place.file];
+        // A panic elsewhere leaves nothing half-done: every use seeks first.
+        let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file.seek(SeekFrom::Start(place.offset + skip as u64))
+            .and_then(|_| file.read_exact(chunk))
+            .with_context(|| {
+                format!(
+                    "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
+                    place.offset + skip as u64,
+                    open.path.display()
+                )
+            })
+    }
+
+    /// An empty vector with room for the whole tensor; a size that memory cannot hold is an error and no abort.
+    fn reserve<T>(&self, name: &str, place: &Place) -> Result<Vec<T>> {
+        let count = place.shape.iter().product();
+        let mut values = Vec::new();
+        values.try_reserve_exact(count).with_context(|| {
+            format!(
+                "tensor {name} of {} has {count} elements, more than memory can hold",
+                self.path(place).display()
+            )
+        })?;
+        Ok(values)
+    }
+
+    fn place(&self, name: &str) -> Result<&Place> {
+        self.tensors.get(name).with_context(|| {
+            format!(
+                "no tensor {name} among the {} of {}: do these weights belong to this config.json?",
+                self.tensors.len(),
+                self.source.display()
+            )
+        })
+    }
+
+    fn path(&self, place: &Place) -> &Path {
+        &self.files[place.file].path
+    }
+
+    fn wrong_dtype(&self, name: &str, place: &Place, wanted: &str) -> anyhow::Error {
+        anyhow!(
+            "tensor {name} in {} has element type {} where {wanted} is wanted: convert it first",
+            self.path(place).display(),
+            place.dtype
+        )
+    }
+}
+
+#[cfg(test)]
+#[path = "tensors/tests.rs"]
+mod tests;
