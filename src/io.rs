@@ -6,4 +6,4 @@ mod tensors;
 
 pub use atomic::write_atomic;
 pub use progress::{Progress, interrupted, stop_on_interrupt};
-pub use tensors::{Checkpoint, FromStored, Stored, write_tensors};
+pub use tensors::{Checkpoint, Stored, write_tensors};

@@ -10,3 +10,5 @@ pub mod memory;
 pub mod model;
 pub mod nn;
 pub mod random;
+pub mod trace;
+pub mod train;

@@ -9,7 +9,8 @@ mod spec;
 mod weights;
 
 pub use config::{Config, Cut, DistillDirection, FeedForwardKind, Glimmer};
+pub use decoder::{Decoded, Evidence};
 pub use dense::DenseEncoder;
-pub use reader::{Encoded, Passages, Question, Reader, Reading};
+pub use reader::{Encoded, Passages, Question, Reader, Reading, Scored};
 pub use spec::{Absent, Init, Spec};
 pub use weights::{Decoder, Encoder, Layers, Weights};

@@ -17,43 +17,12 @@ use anyhow::{Context, Result, anyhow, bail, ensure};
 use half::{bf16, f16};
 use safetensors::Dtype;
 
+use crate::backend::Element;
 use header::Header;
 pub use write::{Stored, write_tensors};
 
 /// Bytes of a file in memory at a time while a tensor is read. A multiple of every element's size.
 const CHUNK_BYTES: usize = 4 << 20;
-
-/// Number types that stored weights are read into: `f32` and `f64`.
-pub trait FromStored: Copy + sealed::Sealed {
-    /// The nearest value to a stored half, bfloat16 or single-precision number (none of them loses anything).
-    fn from_f32(stored: f32) -> Self;
-    /// The nearest value to a stored double.
-    fn from_f64(stored: f64) -> Self;
-}
-
-mod sealed {
-    pub trait Sealed {}
-    impl Sealed for f32 {}
-    impl Sealed for f64 {}
-}
-
-impl FromStored for f32 {
-    fn from_f32(stored: f32) -> Self {
-        stored
-    }
-    fn from_f64(stored: f64) -> Self {
-        stored as f32
-    }
-}
-
-impl FromStored for f64 {
-    fn from_f32(stored: f32) -> Self {
-        stored.into()
-    }
-    fn from_f64(stored: f64) -> Self {
-        stored
-    }
-}
 
 /// The tensors of a checkpoint: names, shapes and where each one lies. Safe to read from many threads at once.
 ///
@@ -92,9 +61,7 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self> {
         match locate::weights(folder)? {
             locate::Weights::File(path) => Self::open_file(&path),
-            locate::Weights::Shards { index, tensors } => {
-                Self::open_shards(folder, &index, tensors)
-            }
+            locate::Weights::Shards { index, tensors } => Self::open_shards(folder, &index, tensors),
         }
     }
 
@@ -135,12 +102,7 @@ impl Checkpoint {
     }
 
     fn empty(source: &Path) -> Self {
-        Self {
-            source: source.to_path_buf(),
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-        }
+        Self { source: source.to_path_buf(), files: Vec::new(), tensors: BTreeMap::new(), metadata: BTreeMap::new() }
     }
 
     /// Whether there is a tensor of this name.
@@ -170,7 +132,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// No such tensor, another shape, another element type, a file that ends early.
-    pub fn read<T: FromStored>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+    pub fn read<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
         let place = self.place(name)?;
         ensure!(
             place.shape == shape,
@@ -195,9 +157,8 @@ impl Checkpoint {
             })?,
             Dtype::I64 => self.each(name, place, |bytes| {
                 let wide = i64::from_le_bytes(bytes);
-                let value = i32::try_from(wide).with_context(|| {
-                    format!("tensor {name} holds {wide}, which does not fit in 32 bits")
-                })?;
+                let value = i32::try_from(wide)
+                    .with_context(|| format!("tensor {name} holds {wide}, which does not fit in 32 bits"))?;
                 values.push(value);
                 Ok(())
             })?,
@@ -235,21 +196,17 @@ impl Checkpoint {
         Ok((place.shape.clone(), values))
     }
 
-    fn floats<T: FromStored>(&self, name: &str, place: &Place) -> Result<Vec<T>> {
+    fn floats<T: Element>(&self, name: &str, place: &Place) -> Result<Vec<T>> {
         let mut values = self.reserve(name, place)?;
         let mut push = |value: T| {
             values.push(value);
             Ok(())
         };
         match place.dtype {
-            Dtype::F32 => self.each(name, place, |b| push(T::from_f32(f32::from_le_bytes(b))))?,
+            Dtype::F32 => self.each(name, place, |b| push(T::from_f64(f32::from_le_bytes(b).into())))?,
             Dtype::F64 => self.each(name, place, |b| push(T::from_f64(f64::from_le_bytes(b))))?,
-            Dtype::F16 => self.each(name, place, |b| {
-                push(T::from_f32(f16::from_le_bytes(b).to_f32()))
-            })?,
-            Dtype::BF16 => self.each(name, place, |b| {
-                push(T::from_f32(bf16::from_le_bytes(b).to_f32()))
-            })?,
+            Dtype::F16 => self.each(name, place, |b| push(T::from_f64(f16::from_le_bytes(b).into())))?,
+            Dtype::BF16 => self.each(name, place, |b| push(T::from_f64(bf16::from_le_bytes(b).into())))?,
             _ => bail!(self.wrong_dtype(name, place, "F32, F64, F16 or BF16")),
         }
         Ok(values)
@@ -279,15 +236,13 @@ impl Checkpoint {
         let open = &self.files[place.file];
         // A panic elsewhere leaves nothing half-done: every use seeks first.
         let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(place.offset + skip as u64))
-            .and_then(|_| file.read_exact(chunk))
-            .with_context(|| {
-                format!(
-                    "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
-                    place.offset + skip as u64,
-                    open.path.display()
-                )
-            })
+        file.seek(SeekFrom::Start(place.offset + skip as u64)).and_then(|_| file.read_exact(chunk)).with_context(|| {
+            format!(
+                "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
+                place.offset + skip as u64,
+                open.path.display()
+            )
+        })
     }
 
     /// An empty vector with room for the whole tensor; a size that memory cannot hold is an error and no abort.
@@ -295,10 +250,7 @@ impl Checkpoint {
         let count = place.shape.iter().product();
         let mut values = Vec::new();
         values.try_reserve_exact(count).with_context(|| {
-            format!(
-                "tensor {name} of {} has {count} elements, more than memory can hold",
-                self.path(place).display()
-            )
+            format!("tensor {name} of {} has {count} elements, more than memory can hold", self.path(place).display())
         })?;
         Ok(values)
     }

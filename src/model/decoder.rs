@@ -8,7 +8,6 @@ use crate::backend::{Backend, Direction, Mat, Segments};
 use crate::nn::CrossMemory;
 
 /// The encoder's final output for a batch of answers: the rows, and which of them each answer reads.
-#[derive(Clone, Copy)]
 pub struct Evidence<'a, B: Backend> {
     /// `[n, d]`.
     pub rows: &'a Mat<B>,
@@ -33,7 +32,7 @@ impl<B: Backend> Decoder<Mat<B>> {
         be: &B,
         config: &Config,
         embedding: &Mat<B>,
-        evidence: Evidence<'_, B>,
+        evidence: &Evidence<'_, B>,
         targets: &[&[u32]],
     ) -> Mat<B> {
         let shape = config.shape();
@@ -61,7 +60,7 @@ impl<B: Backend> Decoder<Mat<B>> {
         be: &B,
         config: &Config,
         embedding: &Mat<B>,
-        evidence: Evidence<'_, B>,
+        evidence: &Evidence<'_, B>,
         max_tokens: usize,
     ) -> Result<Vec<Decoded>> {
         let shape = config.shape();

@@ -1,5 +1,6 @@
 //! Weights from a checkpoint, from a seed, and into a file; the memory encoder's fingerprint.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -49,14 +50,14 @@ impl<B: Backend> Reader<B> {
     /// encoder does not allow.
     pub fn load(be: B, folder: &Path, glimmer: impl FnOnce(&Config) -> Result<Glimmer>) -> Result<Self> {
         let config = Config::read(folder)?;
-        let mut reader = || {
+        let reader = || {
             config.check_reader()?;
             let glimmer = glimmer(&config)?;
             let config = Config { glimmer: Some(glimmer.clone()), ..config };
             config.check()?;
             let checkpoint = Checkpoint::open(folder)?;
             let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| load(&be, &checkpoint, spec))?;
-            Ok((config, glimmer, weights))
+            anyhow::Ok((config, glimmer, weights))
         };
         let (config, glimmer, weights) =
             reader().with_context(|| format!("cannot load the checkpoint in {}", folder.display()))?;
@@ -92,7 +93,7 @@ impl<B: Backend> Reader<B> {
         }
         let stored: Vec<_> =
             tensors.iter().map(|(name, shape, data)| (name.clone(), shape.clone(), Stored::Bf16(data))).collect();
-        write_tensors(&folder.join("model.safetensors"), &stored)?;
+        write_tensors(&folder.join("model.safetensors"), &BTreeMap::new(), &stored)?;
         self.config.write(folder)
     }
 
@@ -111,7 +112,7 @@ impl<B: Backend> Reader<B> {
         let mut leaves = vec![&*encoder.embedding, &*encoder.layers.bias];
         leaves.extend(encoder.layers.blocks[..self.memory_layers()].iter().flat_map(|block| block.leaves()));
         for leaf in leaves {
-            hasher.update_rayon(bytemuck::cast_slice(&rounded(&self.be, leaf)?));
+            hasher.update(bytemuck::cast_slice(&rounded(&self.be, leaf)?));
         }
         Ok(hasher.finalize().to_hex().to_string())
     }

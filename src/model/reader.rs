@@ -209,7 +209,7 @@ impl<B: Backend> Reader<B> {
         let segments = self.be.merge(&encoded.segments, &chosen.groups);
         let evidence = Evidence { rows: &encoded.rows, segments: &segments };
         let decoder = &self.weights.decoder;
-        let answers = decoder.greedy(&self.be, &self.config, &self.weights.encoder.embedding, evidence, max_tokens)?;
+        let answers = decoder.greedy(&self.be, &self.config, &self.weights.encoder.embedding, &evidence, max_tokens)?;
         self.readings(questions, &scored, &chosen, answers)
     }
 

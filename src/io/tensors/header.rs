@@ -25,9 +25,7 @@ pub(super) struct Header {
 impl Header {
     /// The same header with its places in the given file of a checkpoint.
     pub fn of_file(mut self, file: usize) -> Self {
-        self.tensors
-            .values_mut()
-            .for_each(|place| place.file = file);
+        self.tensors.values_mut().for_each(|place| place.file = file);
         self
     }
 }
@@ -35,16 +33,9 @@ impl Header {
 /// Opens a file and reads its header, as file 0 of its checkpoint.
 pub(super) fn open(path: &Path) -> Result<(OpenFile, Header)> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let header = read(&file).with_context(|| {
-        format!(
-            "{} is not a whole safetensors file: fetch or convert it again",
-            path.display()
-        )
-    })?;
-    let open = OpenFile {
-        path: path.to_path_buf(),
-        file: Mutex::new(file),
-    };
+    let header = read(&file)
+        .with_context(|| format!("{} is not a whole safetensors file: fetch or convert it again", path.display()))?;
+    let open = OpenFile { path: path.to_path_buf(), file: Mutex::new(file) };
     Ok((open, header))
 }
 
@@ -52,29 +43,18 @@ fn read(mut file: &File) -> Result<Header> {
     let stat = file.metadata().context("cannot ask for its size")?;
     ensure!(stat.is_file(), "it is a folder or a device");
     let size = stat.len();
-    ensure!(
-        size >= LENGTH_BYTES,
-        "it has {size} bytes, too few for a header"
-    );
+    ensure!(size >= LENGTH_BYTES, "it has {size} bytes, too few for a header");
     let mut length = [0; LENGTH_BYTES as usize];
-    file.read_exact(&mut length)
-        .context("cannot read the header's length")?;
+    file.read_exact(&mut length).context("cannot read the header's length")?;
     if &length == b"version " {
         bail!("it looks like a Git LFS pointer in place of the file (git lfs pull gets the file)");
     }
     let length = u64::from_le_bytes(length);
-    ensure!(
-        length <= HEADER_LIMIT,
-        "its header claims {length} bytes, more than the format allows"
-    );
+    ensure!(length <= HEADER_LIMIT, "its header claims {length} bytes, more than the format allows");
     let data = LENGTH_BYTES + length;
-    ensure!(
-        data <= size,
-        "its header claims {length} bytes, and the file has {size}"
-    );
+    ensure!(data <= size, "its header claims {length} bytes, and the file has {size}");
     let mut json = vec![0; length as usize];
-    file.read_exact(&mut json)
-        .context("cannot read the header")?;
+    file.read_exact(&mut json).context("cannot read the header")?;
     let header: Metadata = serde_json::from_slice(&json).context("the header is damaged")?;
     let claimed = data.checked_add(header.data_len() as u64);
     ensure!(
@@ -103,11 +83,6 @@ fn places(header: &Metadata, data: u64) -> Header {
             (name, place)
         })
         .collect();
-    let metadata = header
-        .metadata()
-        .iter()
-        .flatten()
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
     Header { tensors, metadata }
 }

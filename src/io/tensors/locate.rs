@@ -15,10 +15,7 @@ pub(super) enum Weights {
     /// All in one file.
     File(PathBuf),
     /// Each tensor's shard (a file name), by the tensor's name, as the file `index` says.
-    Shards {
-        index: PathBuf,
-        tensors: BTreeMap<String, String>,
-    },
+    Shards { index: PathBuf, tensors: BTreeMap<String, String> },
 }
 
 #[derive(Deserialize)]
@@ -38,10 +35,7 @@ pub(super) fn weights(folder: &Path) -> Result<Weights> {
         return Ok(Weights::Shards { index, tensors });
     }
     let names = file_names(folder)?;
-    let found: Vec<&String> = names
-        .iter()
-        .filter(|name| name.ends_with(".safetensors"))
-        .collect();
+    let found: Vec<&String> = names.iter().filter(|name| name.ends_with(".safetensors")).collect();
     match found[..] {
         [only] => Ok(Weights::File(folder.join(only))),
         [] => bail!(nothing_there(folder, &names)),
@@ -55,30 +49,19 @@ pub(super) fn weights(folder: &Path) -> Result<Weights> {
 
 fn shards(index: &Path) -> Result<BTreeMap<String, String>> {
     let text = std::fs::read(index).with_context(|| format!("cannot read {}", index.display()))?;
-    let parsed: Index = serde_json::from_slice(&text).with_context(|| {
-        format!(
-            "{} is not an index of shards (an object weight_map)",
-            index.display()
-        )
-    })?;
+    let parsed: Index = serde_json::from_slice(&text)
+        .with_context(|| format!("{} is not an index of shards (an object weight_map)", index.display()))?;
     for shard in parsed.weight_map.values() {
         let mut parts = Path::new(shard).components();
-        let plain = matches!(
-            (parts.next(), parts.next()),
-            (Some(Component::Normal(_)), None)
-        );
-        ensure!(
-            plain,
-            "{} names the shard {shard:?}, which is not a file beside it",
-            index.display()
-        );
+        let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None));
+        ensure!(plain, "{} names the shard {shard:?}, which is not a file beside it", index.display());
     }
     Ok(parsed.weight_map)
 }
 
 fn file_names(folder: &Path) -> Result<Vec<String>> {
-    let entries = std::fs::read_dir(folder)
-        .with_context(|| format!("cannot list the checkpoint folder {}", folder.display()))?;
+    let entries =
+        std::fs::read_dir(folder).with_context(|| format!("cannot list the checkpoint folder {}", folder.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
@@ -90,17 +73,14 @@ fn file_names(folder: &Path) -> Result<Vec<String>> {
 
 fn nothing_there(folder: &Path, names: &[String]) -> String {
     let folder = folder.display();
-    match names
-        .iter()
-        .find(|name| name.starts_with("pytorch_model") && name.contains(".bin"))
-    {
+    match names.iter().find(|name| name.starts_with("pytorch_model") && name.contains(".bin")) {
         Some(pickle) => format!(
             "{folder} has its weights in {pickle} only, a format that runs code when read. Convert it once:\n    \
              python3 scripts/convert_t5.py {folder}"
         ),
-        None => format!(
-            "{folder} has no weights: looked for {WHOLE}, {INDEX}, any one *.safetensors and pytorch_model.bin"
-        ),
+        None => {
+            format!("{folder} has no weights: looked for {WHOLE}, {INDEX}, any one *.safetensors and pytorch_model.bin")
+        }
     }
 }
 
@@ -135,10 +115,7 @@ mod tests {
     #[test]
     fn two_files_without_an_index_are_not_guessed_at() {
         let said = complaint(&[("a.safetensors", ""), ("b.safetensors", "")]);
-        assert!(
-            said.contains("a.safetensors") && said.contains("b.safetensors"),
-            "{said}"
-        );
+        assert!(said.contains("a.safetensors") && said.contains("b.safetensors"), "{said}");
     }
 
     #[test]

@@ -46,14 +46,8 @@ fn every_float_type_reads_as_both_precisions() {
     for (dtype, bytes) in stored {
         let (_folder, checkpoint) = one(dtype, &[2, 3], &bytes);
         assert_eq!(checkpoint.read::<f64>("w", &[2, 3]).unwrap(), values);
-        assert_eq!(
-            checkpoint.read::<f32>("w", &[2, 3]).unwrap(),
-            values.map(|v| v as f32)
-        );
-        assert_eq!(
-            checkpoint.read_any("w").unwrap(),
-            (vec![2, 3], values.to_vec())
-        );
+        assert_eq!(checkpoint.read::<f32>("w", &[2, 3]).unwrap(), values.map(|v| v as f32));
+        assert_eq!(checkpoint.read_any("w").unwrap(), (vec![2, 3], values.to_vec()));
     }
 }
 
@@ -81,20 +75,11 @@ fn a_wrong_request_names_the_tensor_and_both_sides() {
     let (_folder, checkpoint) = one(Dtype::I32, &[2, 3], &[0; 24]);
     let said = |error: anyhow::Error| format!("{error:#}");
     let absent = said(checkpoint.read::<f32>("v", &[2]).unwrap_err());
-    assert!(
-        absent.contains("no tensor v") && absent.contains("config.json"),
-        "{absent}"
-    );
+    assert!(absent.contains("no tensor v") && absent.contains("config.json"), "{absent}");
     let shape = said(checkpoint.read::<f32>("w", &[3, 2]).unwrap_err());
-    assert!(
-        shape.contains("[2, 3]") && shape.contains("[3, 2]"),
-        "{shape}"
-    );
+    assert!(shape.contains("[2, 3]") && shape.contains("[3, 2]"), "{shape}");
     let dtype = said(checkpoint.read::<f32>("w", &[2, 3]).unwrap_err());
-    assert!(
-        dtype.contains("I32") && dtype.contains("weights.safetensors"),
-        "{dtype}"
-    );
+    assert!(dtype.contains("I32") && dtype.contains("weights.safetensors"), "{dtype}");
     let (_folder, floats) = one(Dtype::F32, &[1], &[0; 4]);
     assert!(said(floats.read_i32("w").unwrap_err()).contains("F32"));
 }
@@ -106,10 +91,7 @@ fn a_file_cut_short_after_opening_is_an_error() {
     let file = std::fs::File::options().write(true).open(path).unwrap();
     file.set_len(100).unwrap();
     let said = format!("{:#}", checkpoint.read::<f32>("w", &[64]).unwrap_err());
-    assert!(
-        said.contains("tensor w") && said.contains("cut short"),
-        "{said}"
-    );
+    assert!(said.contains("tensor w") && said.contains("cut short"), "{said}");
 }
 
 #[test]
@@ -131,38 +113,15 @@ fn hostile_offsets_and_shapes_are_errors() {
         format!("{{\"dtype\":\"F32\",\"shape\":{shape},\"data_offsets\":[{begin},{end}]}}")
     };
     let cases = [
-        (
-            format!(
-                "{{\"a\":{},\"b\":{}}}",
-                tensor("[2]", 0, 8),
-                tensor("[2]", 4, 12)
-            ),
-            12,
-        ),
-        (
-            format!(
-                "{{\"a\":{},\"b\":{}}}",
-                tensor("[2]", 0, 8),
-                tensor("[2]", 12, 20)
-            ),
-            20,
-        ),
-        (
-            format!("{{\"a\":{}}}", tensor("[4294967296,4294967296]", 0, 8)),
-            8,
-        ),
+        (format!("{{\"a\":{},\"b\":{}}}", tensor("[2]", 0, 8), tensor("[2]", 4, 12)), 12),
+        (format!("{{\"a\":{},\"b\":{}}}", tensor("[2]", 0, 8), tensor("[2]", 12, 20)), 20),
+        (format!("{{\"a\":{}}}", tensor("[4294967296,4294967296]", 0, 8)), 8),
         (format!("{{\"a\":{}}}", tensor("[2]", 8, 0)), 8),
         (format!("{{\"a\":{}}}", tensor("[3]", 0, 8)), 8),
         (format!("{{\"a\":{}}}", tensor("[-2]", 0, 8)), 8),
         (format!("{{\"a\":{}}}", tensor("[2]", 0, 8)), 4),
         (format!("{{\"a\":{}}}", tensor("[2]", 0, 8)), 9),
-        (
-            format!(
-                "{{\"a\":{}}}",
-                tensor("[4611686018427387903]", 0, u64::MAX - 3)
-            ),
-            8,
-        ),
+        (format!("{{\"a\":{}}}", tensor("[4611686018427387903]", 0, u64::MAX - 3)), 8),
         (format!("{{\"a\":{0},\"a\":{0}}}", tensor("[2]", 0, 8)), 16),
         (tensor("[2]", 0, 8), 8),
     ];
@@ -181,9 +140,8 @@ fn shards_are_found_through_their_index() {
     write("model-00001-of-00002.safetensors", "a", 1.0);
     write("model-00002-of-00002.safetensors", "b", 2.0);
     let index = |second: &str, shard: &str| {
-        let text = format!(
-            "{{\"weight_map\":{{\"a\":\"model-00001-of-00002.safetensors\",\"{second}\":\"{shard}\"}}}}"
-        );
+        let text =
+            format!("{{\"weight_map\":{{\"a\":\"model-00001-of-00002.safetensors\",\"{second}\":\"{shard}\"}}}}");
         std::fs::write(folder.path().join("model.safetensors.index.json"), text).unwrap();
         Checkpoint::open(folder.path())
     };
@@ -192,14 +150,8 @@ fn shards_are_found_through_their_index() {
     assert_eq!(whole.read::<f32>("b", &[1]).unwrap(), [2.0]);
     assert_eq!(whole.read::<f32>("a", &[1]).unwrap(), [1.0]);
     let missing = format!("{:#}", index("b", "model-00003.safetensors").unwrap_err());
-    assert!(
-        missing.contains("model-00003.safetensors") && missing.contains("index"),
-        "{missing}"
-    );
-    let absent = format!(
-        "{:#}",
-        index("c", "model-00002-of-00002.safetensors").unwrap_err()
-    );
+    assert!(missing.contains("model-00003.safetensors") && missing.contains("index"), "{missing}");
+    let absent = format!("{:#}", index("c", "model-00002-of-00002.safetensors").unwrap_err());
     assert!(absent.contains("says that c is in model-00002"), "{absent}");
 }
 
@@ -207,10 +159,7 @@ fn shards_are_found_through_their_index() {
 fn what_is_written_reads_back_here_and_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
-    let metadata = BTreeMap::from([
-        ("step".to_string(), "7".to_string()),
-        ("a".into(), "b".into()),
-    ]);
+    let metadata = BTreeMap::from([("step".to_string(), "7".to_string()), ("a".into(), "b".into())]);
     let halves = [bf16::from_f32(0.5), bf16::NAN];
     let tensors = [
         ("half".to_string(), vec![2], Stored::Bf16(&halves)),

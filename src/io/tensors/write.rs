@@ -64,8 +64,7 @@ pub fn write_tensors(
     let mut ordered: Vec<_> = tensors.iter().collect();
     // Wide elements first keeps every tensor aligned to its own element size.
     ordered.sort_by(|a, b| (b.2.dtype().bitsize(), &a.0).cmp(&(a.2.dtype().bitsize(), &b.0)));
-    let header =
-        header(metadata, &ordered).with_context(|| format!("cannot write {}", path.display()))?;
+    let header = header(metadata, &ordered).with_context(|| format!("cannot write {}", path.display()))?;
     write_atomic(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
@@ -77,10 +76,7 @@ pub fn write_tensors(
 }
 
 /// The JSON header, padded with spaces to a multiple of eight bytes.
-fn header(
-    metadata: &BTreeMap<String, String>,
-    tensors: &[&(String, Vec<usize>, Stored)],
-) -> Result<Vec<u8>> {
+fn header(metadata: &BTreeMap<String, String>, tensors: &[&(String, Vec<usize>, Stored)]) -> Result<Vec<u8>> {
     let mut json = Map::new();
     if !metadata.is_empty() {
         json.insert(METADATA.into(), serde_json::to_value(metadata)?);
@@ -88,26 +84,13 @@ fn header(
     let mut begin = 0;
     for (name, shape, stored) in tensors {
         let bytes = stored.bytes().len();
-        let elements = shape
-            .iter()
-            .try_fold(1usize, |product, &side| product.checked_mul(side));
+        let elements = shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side));
         let wanted = elements.and_then(|n| n.checked_mul(stored.dtype().bitsize() / 8));
-        ensure!(
-            wanted == Some(bytes),
-            "tensor {name} of shape {shape:?} has {bytes} bytes of {}",
-            stored.dtype()
-        );
+        ensure!(wanted == Some(bytes), "tensor {name} of shape {shape:?} has {bytes} bytes of {}", stored.dtype());
         let data_offsets = (begin, begin + bytes);
-        let info = TensorInfo {
-            dtype: stored.dtype(),
-            shape: shape.clone(),
-            data_offsets,
-        };
+        let info = TensorInfo { dtype: stored.dtype(), shape: shape.clone(), data_offsets };
         let taken = json.insert(name.clone(), serde_json::to_value(&info)?);
-        ensure!(
-            taken.is_none() && name != METADATA,
-            "the tensor name {name} is taken"
-        );
+        ensure!(taken.is_none() && name != METADATA, "the tensor name {name} is taken");
         begin += bytes;
     }
     let mut bytes = serde_json::to_vec(&Value::Object(json))?;

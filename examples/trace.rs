@@ -1,0 +1,95 @@
+//! Writes every intermediate of one forward pass, to hold this crate against other implementations.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use glimmer::backend::Backend;
+use glimmer::cpu::Cpu;
+use glimmer::io::{Stored, write_tensors};
+use glimmer::model::{Config, Cut, Glimmer, Reader};
+use glimmer::trace::{Inputs, Tensor, Values, trace};
+
+/// Run a reader on given tokens and write every intermediate of the forward pass as safetensors
+///
+/// The input holds question_ids [b, lq], question_len [b], passage_ids [b, k, lp], passage_len [b, k],
+/// target_ids [b, lt] and target_len [b]. The output holds memory.question, memory.passage, live_a, scores, selected,
+/// live_b, logits, lm_logprob, lm_loss, distill_loss, distill_loss_rank_lm and generated; rows beyond a true length
+/// are zero.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// Folder with config.json and the weights. Without an object "glimmer" in it, the cut is α = 1/3, β = 1/4, m = 5
+    #[arg(long, value_name = "DIR")]
+    checkpoint: PathBuf,
+    /// Token ids
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// The machine
+    #[arg(long, value_enum, default_value = "cpu")]
+    backend: Machine,
+    /// Numbers it computes with
+    #[arg(long, value_enum, default_value = "f32")]
+    precision: Precision,
+    /// Longest greedy answer
+    #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
+    max_tokens: u16,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Machine {
+    Cpu,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Precision {
+    F64,
+    F32,
+}
+
+fn main() -> Result<()> {
+    let args = Args::parse();
+    let Machine::Cpu = args.backend;
+    let tensors = match args.precision {
+        Precision::F32 => run(Cpu::<f32>::default(), &args)?,
+        Precision::F64 => run(Cpu::<f64>::default(), &args)?,
+    };
+    write(&args, &tensors)?;
+    println!("{} tensors in {}", tensors.len(), args.output.display());
+    Ok(())
+}
+
+fn run<B: Backend>(be: B, args: &Args) -> Result<Vec<Tensor>> {
+    let inputs = Inputs::read(&args.input)?;
+    let reader = Reader::load(be, &args.checkpoint, |config: &Config| match &config.glimmer {
+        Some(glimmer) => Ok(glimmer.clone()),
+        None => Ok(Glimmer::new(Cut::nearest(config.num_layers, 1.0 / 3.0, 0.25)?, 5)),
+    })?;
+    trace(&reader, &inputs, args.max_tokens.into())
+}
+
+fn write(args: &Args, tensors: &[Tensor]) -> Result<()> {
+    let narrowed: Vec<Vec<f32>> = tensors
+        .iter()
+        .map(|tensor| match &tensor.values {
+            Values::Real(values) => values.iter().map(|&x| x as f32).collect(),
+            Values::Integer(_) => Vec::new(),
+        })
+        .collect();
+    let stored: Vec<_> = tensors
+        .iter()
+        .zip(&narrowed)
+        .map(|(tensor, narrowed)| {
+            let values = match &tensor.values {
+                Values::Real(_) => Stored::F32(narrowed),
+                Values::Integer(values) => Stored::I32(values),
+            };
+            (tensor.name.to_string(), tensor.shape.clone(), values)
+        })
+        .collect();
+    write_tensors(&args.output, &BTreeMap::new(), &stored)
+}

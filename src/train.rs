@@ -1,0 +1,5 @@
+//! Training: so far its losses.
+
+mod loss;
+
+pub use loss::distill_loss;
