@@ -2,8 +2,11 @@
 
 mod atomic;
 mod progress;
+mod sentencepiece;
 mod tensors;
+mod tokenizer;
 
 pub use atomic::write_atomic;
 pub use progress::{Progress, interrupted, stop_on_interrupt};
 pub use tensors::{Checkpoint, Stored, write_tensors};
+pub use tokenizer::Tokenizer;

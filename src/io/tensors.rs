@@ -61,7 +61,9 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self> {
         match locate::weights(folder)? {
             locate::Weights::File(path) => Self::open_file(&path),
-            locate::Weights::Shards { index, tensors } => Self::open_shards(folder, &index, tensors),
+            locate::Weights::Shards { index, tensors } => {
+                Self::open_shards(folder, &index, tensors)
+            }
         }
     }
 
@@ -102,7 +104,12 @@ impl Checkpoint {
     }
 
     fn empty(source: &Path) -> Self {
-        Self { source: source.to_path_buf(), files: Vec::new(), tensors: BTreeMap::new(), metadata: BTreeMap::new() }
+        Self {
+            source: source.to_path_buf(),
+            files: Vec::new(),
+            tensors: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+        }
     }
 
     /// Whether there is a tensor of this name.
@@ -149,86 +156,67 @@ impl Checkpoint {
     /// No such tensor, another element type, a value that does not fit in 32 bits, a file that ends early.
     pub fn read_i32(&self, name: &str) -> Result<(Vec<usize>, Vec<i32>)> {
         let place = self.place(name)?;
-        let mut values = self.reserve(name, place)?;
-        match place.dtype {
-            Dtype::I32 => self.each(name, place, |bytes| {
-                values.push(i32::from_le_bytes(bytes));
-                Ok(())
-            })?,
-            Dtype::I64 => self.each(name, place, |bytes| {
-                let wide = i64::from_le_bytes(bytes);
-                let value = i32::try_from(wide)
-                    .with_context(|| format!("tensor {name} holds {wide}, which does not fit in 32 bits"))?;
-                values.push(value);
-                Ok(())
-            })?,
+        let values = match place.dtype {
+            Dtype::I32 => self.convert(name, place, i32::from_le_bytes)?,
+            Dtype::I64 => self
+                .convert(name, place, i64::from_le_bytes)?
+                .into_iter()
+                .map(|wide| {
+                    i32::try_from(wide).with_context(|| {
+                        format!("tensor {name} holds {wide}, which does not fit in 32 bits")
+                    })
+                })
+                .collect::<Result<_>>()?,
             _ => bail!(self.wrong_dtype(name, place, "I32 or I64")),
-        }
+        };
         Ok((place.shape.clone(), values))
     }
 
     /// Reads a tensor of floats or of I32 or I64 as `f64`, row-major, with its shape.
     ///
     /// # Errors
-    /// No such tensor, another element type, an integer that a double cannot hold, a file that ends early.
+    /// No such tensor, another element type, an integer beyond 32 bits, a file that ends early.
     pub fn read_any(&self, name: &str) -> Result<(Vec<usize>, Vec<f64>)> {
         let place = self.place(name)?;
-        if !matches!(place.dtype, Dtype::I32 | Dtype::I64) {
-            return Ok((place.shape.clone(), self.floats(name, place)?));
+        if matches!(place.dtype, Dtype::I32 | Dtype::I64) {
+            let (shape, values) = self.read_i32(name)?;
+            return Ok((shape, values.into_iter().map(f64::from).collect()));
         }
-        let mut values = self.reserve(name, place)?;
-        if place.dtype == Dtype::I32 {
-            self.each(name, place, |bytes| {
-                values.push(i32::from_le_bytes(bytes).into());
-                Ok(())
-            })?;
-        } else {
-            self.each(name, place, |bytes| {
-                let value = i64::from_le_bytes(bytes);
-                ensure!(
-                    value.unsigned_abs() <= 1 << 53,
-                    "tensor {name} holds {value}, which a double cannot hold exactly"
-                );
-                values.push(value as f64);
-                Ok(())
-            })?;
-        }
-        Ok((place.shape.clone(), values))
+        Ok((place.shape.clone(), self.floats(name, place)?))
     }
 
     fn floats<T: Element>(&self, name: &str, place: &Place) -> Result<Vec<T>> {
-        let mut values = self.reserve(name, place)?;
-        let mut push = |value: T| {
-            values.push(value);
-            Ok(())
-        };
         match place.dtype {
-            Dtype::F32 => self.each(name, place, |b| push(T::from_f64(f32::from_le_bytes(b).into())))?,
-            Dtype::F64 => self.each(name, place, |b| push(T::from_f64(f64::from_le_bytes(b))))?,
-            Dtype::F16 => self.each(name, place, |b| push(T::from_f64(f16::from_le_bytes(b).into())))?,
-            Dtype::BF16 => self.each(name, place, |b| push(T::from_f64(bf16::from_le_bytes(b).into())))?,
+            Dtype::F32 => self.convert(name, place, |b| T::from_f64(f32::from_le_bytes(b).into())),
+            Dtype::F64 => self.convert(name, place, |b| T::from_f64(f64::from_le_bytes(b))),
+            Dtype::F16 => {
+                self.convert(name, place, |b| T::from_f64(f16::from_le_bytes(b).into()))
+            }
+            Dtype::BF16 => self.convert(name, place, |b| {
+                T::from_f64(bf16::from_le_bytes(b).into())
+            }),
             _ => bail!(self.wrong_dtype(name, place, "F32, F64, F16 or BF16")),
         }
-        Ok(values)
     }
 
-    /// Calls `take` with the little-endian bytes of each element in turn; `N` is the size of the place's dtype.
-    fn each<const N: usize>(
+    /// All elements, each from its `N` little-endian bytes; `N` is the size of the place's element type.
+    fn convert<T, const N: usize>(
         &self,
         name: &str,
         place: &Place,
-        mut take: impl FnMut([u8; N]) -> Result<()>,
-    ) -> Result<()> {
+        element: impl Fn([u8; N]) -> T,
+    ) -> Result<Vec<T>> {
+        let mut values = self.reserve(name, place)?;
         let mut chunk = vec![0; place.bytes.min(CHUNK_BYTES)];
         let mut done = 0;
         while done < place.bytes {
             let now = (place.bytes - done).min(CHUNK_BYTES);
             self.fill(name, place, done, &mut chunk[..now])?;
-            let (elements, _) = chunk[..now].as_chunks::<N>();
-            elements.iter().try_for_each(|element| take(*element))?;
+            let (elements, _) = chunk[..now].as_chunks();
+            values.extend(elements.iter().map(|bytes| element(*bytes)));
             done += now;
         }
-        Ok(())
+        Ok(values)
     }
 
     /// Fills `chunk` with the bytes that begin `skip` bytes into the tensor.
@@ -236,13 +224,15 @@ impl Checkpoint {
         let open = &self.files[place.file];
         // A panic elsewhere leaves nothing half-done: every use seeks first.
         let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(place.offset + skip as u64)).and_then(|_| file.read_exact(chunk)).with_context(|| {
-            format!(
-                "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
-                place.offset + skip as u64,
-                open.path.display()
-            )
-        })
+        file.seek(SeekFrom::Start(place.offset + skip as u64))
+            .and_then(|_| file.read_exact(chunk))
+            .with_context(|| {
+                format!(
+                    "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
+                    place.offset + skip as u64,
+                    open.path.display()
+                )
+            })
     }
 
     /// An empty vector with room for the whole tensor; a size that memory cannot hold is an error and no abort.
@@ -250,7 +240,10 @@ impl Checkpoint {
         let count = place.shape.iter().product();
         let mut values = Vec::new();
         values.try_reserve_exact(count).with_context(|| {
-            format!("tensor {name} of {} has {count} elements, more than memory can hold", self.path(place).display())
+            format!(
+                "tensor {name} of {} has {count} elements, more than memory can hold",
+                self.path(place).display()
+            )
         })?;
         Ok(values)
     }
