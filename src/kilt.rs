@@ -1,1 +1,14 @@
 //! The KILT benchmark: task files, knowledge source, passages, retrieval and metrics.
+//!
+//! Formats and scores are those of Petroni et al., "KILT: a Benchmark for Knowledge Intensive Language Tasks" (NAACL 2021),
+//! as its scorer computes them. Every complaint about a file names the file and the line, counted from 1.
+
+mod fields;
+mod lines;
+mod normalise;
+mod task;
+
+pub use normalise::normalise;
+pub use task::{
+    Metric, Output, Provenance, Record, fill_inputs, read_task, read_task_with_inputs, task_name,
+};
