@@ -6,9 +6,11 @@
 mod fields;
 mod lines;
 mod normalise;
+mod prediction;
 mod task;
 
 pub use normalise::normalise;
+pub use prediction::{Prediction, read_predictions, write_predictions};
 pub use task::{
     Metric, Output, Provenance, Record, fill_inputs, read_task, read_task_with_inputs, task_name,
 };
