@@ -4,12 +4,17 @@
 //! as its scorer computes them. Every complaint about a file names the file and the line, counted from 1.
 
 mod fields;
+mod knowledge;
 mod lines;
 mod normalise;
+mod passage;
 mod prediction;
+mod sentence;
 mod task;
 
+pub use knowledge::{Knowledge, Page};
 pub use normalise::normalise;
+pub use passage::{ChunkCounts, ChunkOptions, Passage, Passages, chunk, passages};
 pub use prediction::{Prediction, read_predictions, write_predictions};
 pub use task::{
     Metric, Output, Provenance, Record, fill_inputs, read_task, read_task_with_inputs, task_name,
