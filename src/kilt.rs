@@ -37,9 +37,5 @@ pub use normalise::normalise;
 pub use passage::{ChunkCounts, ChunkOptions, Passage, Passages, chunk, passages};
 pub use prediction::{Prediction, read_predictions, write_predictions};
 pub use rouge::rouge_l;
-pub use scores::{
-    AtK, DownstreamScores, RetrievalScores, Scores, score, score_answers, score_retrieval,
-};
-pub use task::{
-    Metric, Output, Provenance, Record, fill_inputs, read_task, read_task_with_inputs, task_name,
-};
+pub use scores::{AtK, DownstreamScores, RetrievalScores, Scores, score, score_answers, score_retrieval};
+pub use task::{Metric, Output, Provenance, Record, fill_inputs, read_task, read_task_with_inputs, task_name};

@@ -3,14 +3,19 @@
 
 /// 64 random bits: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over the three, one by one.
 pub fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
-    let step = |state: u64, word: u64| {
-        let mut z = (state ^ word).wrapping_add(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    };
-    step(step(step(0, seed), stream), counter)
+    split_mix(split_mix(split_mix(seed) ^ stream) ^ counter)
 }
+
+/// SplitMix64's output for a state.
+fn split_mix(state: u64) -> u64 {
+    let mut z = state.wrapping_add(GOLDEN_GAMMA);
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// 2⁶⁴ / φ, odd: SplitMix64's step.
+const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Uniform in `[0, 1)`.
 pub fn uniform(seed: u64, stream: u64, counter: u64) -> f64 {
@@ -31,6 +36,14 @@ pub fn normal(seed: u64, stream: u64, counter: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_generator_is_split_mix() {
+        // The published sequence for seed 0 begins so; its states are 0, γ, 2γ.
+        assert_eq!(split_mix(0), 0xE220_A839_7B1D_CDAF);
+        assert_eq!(split_mix(GOLDEN_GAMMA), 0x6E78_9E6A_A1B9_65F4);
+        assert_eq!(split_mix(GOLDEN_GAMMA.wrapping_mul(2)), 0x06C4_5D18_8009_454F);
+    }
 
     #[test]
     fn moments_are_those_of_a_normal_distribution() {

@@ -43,30 +43,19 @@ pub(super) enum PieceKind {
 impl SentencePiece {
     /// Reads a model file.
     pub fn open(path: &Path) -> Result<Self> {
-        let bytes =
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&bytes).with_context(|| {
-            format!(
-                "{} is not a SentencePiece unigram model as T5 has it",
-                path.display()
-            )
-        })
+        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&bytes)
+            .with_context(|| format!("{} is not a SentencePiece unigram model as T5 has it", path.display()))
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut model = Self {
-            pieces: Vec::new(),
-            unk_id: 0,
-            charsmap: Vec::new(),
-        };
+        let mut model = Self { pieces: Vec::new(), unk_id: 0, charsmap: Vec::new() };
         let mut message = Message(bytes);
         while let Some(field) = message.next_field()? {
             match field {
                 (1, Value::Bytes(piece)) => {
                     let id = model.pieces.len();
-                    model
-                        .pieces
-                        .push(Piece::parse(piece).with_context(|| format!("piece {id}"))?);
+                    model.pieces.push(Piece::parse(piece).with_context(|| format!("piece {id}"))?);
                 }
                 (2, Value::Bytes(spec)) => {
                     model.unk_id = trainer_unk_id(spec).context("trainer_spec")?;
@@ -87,11 +76,7 @@ impl SentencePiece {
 
 impl Piece {
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let mut piece = Self {
-            text: String::new(),
-            score: 0.0,
-            kind: PieceKind::Text,
-        };
+        let mut piece = Self { text: String::new(), score: 0.0, kind: PieceKind::Text };
         let mut message = Message(bytes);
         while let Some(field) = message.next_field()? {
             match field {
@@ -203,15 +188,9 @@ impl<'a> Message<'a> {
     }
 
     fn take(&mut self, bytes: u64) -> Result<&'a [u8]> {
-        let split = usize::try_from(bytes)
-            .ok()
-            .and_then(|at| self.0.split_at_checked(at));
-        let (taken, rest) = split.with_context(|| {
-            format!(
-                "the file ends early: {bytes} more bytes announced, {} there",
-                self.0.len()
-            )
-        })?;
+        let split = usize::try_from(bytes).ok().and_then(|at| self.0.split_at_checked(at));
+        let (taken, rest) = split
+            .with_context(|| format!("the file ends early: {bytes} more bytes announced, {} there", self.0.len()))?;
         self.0 = rest;
         Ok(taken)
     }
@@ -244,19 +223,14 @@ mod tests {
             .collect();
         assert_eq!(hidden, ["<pad>", "</s>", "<unk>"]);
         assert_eq!((model.pieces.len(), model.unk_id), (32000, 2));
-        assert_eq!(
-            (model.pieces[4].text.as_str(), model.pieces[4].score),
-            ("X", -2.4864788)
-        );
+        assert_eq!((model.pieces[4].text.as_str(), model.pieces[4].score), ("X", -2.4864788));
         assert_eq!(model.charsmap.len(), 237_539);
     }
 
     #[test]
     fn damaged_models_say_what_is_wrong() {
         assert!(complaint(b"").contains("no pieces"));
-        assert!(
-            complaint(&field(1, &field(1, b"\xff"))).contains("piece 0: its text is not UTF-8")
-        );
+        assert!(complaint(&field(1, &field(1, b"\xff"))).contains("piece 0: its text is not UTF-8"));
         assert!(complaint(&[0x0a, 5, b'x']).contains("ends early"));
         assert!(complaint(&[0x0d, 1, 2]).contains("ends early"));
         assert!(complaint(&[0x0b]).contains("unknown wire type 3"));

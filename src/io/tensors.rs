@@ -61,9 +61,7 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self> {
         match locate::weights(folder)? {
             locate::Weights::File(path) => Self::open_file(&path),
-            locate::Weights::Shards { index, tensors } => {
-                Self::open_shards(folder, &index, tensors)
-            }
+            locate::Weights::Shards { index, tensors } => Self::open_shards(folder, &index, tensors),
         }
     }
 
@@ -104,12 +102,7 @@ impl Checkpoint {
     }
 
     fn empty(source: &Path) -> Self {
-        Self {
-            source: source.to_path_buf(),
-            files: Vec::new(),
-            tensors: BTreeMap::new(),
-            metadata: BTreeMap::new(),
-        }
+        Self { source: source.to_path_buf(), files: Vec::new(), tensors: BTreeMap::new(), metadata: BTreeMap::new() }
     }
 
     /// Whether there is a tensor of this name.
@@ -162,9 +155,8 @@ impl Checkpoint {
                 .convert(name, place, i64::from_le_bytes)?
                 .into_iter()
                 .map(|wide| {
-                    i32::try_from(wide).with_context(|| {
-                        format!("tensor {name} holds {wide}, which does not fit in 32 bits")
-                    })
+                    i32::try_from(wide)
+                        .with_context(|| format!("tensor {name} holds {wide}, which does not fit in 32 bits"))
                 })
                 .collect::<Result<_>>()?,
             _ => bail!(self.wrong_dtype(name, place, "I32 or I64")),
@@ -189,23 +181,14 @@ impl Checkpoint {
         match place.dtype {
             Dtype::F32 => self.convert(name, place, |b| T::from_f64(f32::from_le_bytes(b).into())),
             Dtype::F64 => self.convert(name, place, |b| T::from_f64(f64::from_le_bytes(b))),
-            Dtype::F16 => {
-                self.convert(name, place, |b| T::from_f64(f16::from_le_bytes(b).into()))
-            }
-            Dtype::BF16 => self.convert(name, place, |b| {
-                T::from_f64(bf16::from_le_bytes(b).into())
-            }),
+            Dtype::F16 => self.convert(name, place, |b| T::from_f64(f16::from_le_bytes(b).into())),
+            Dtype::BF16 => self.convert(name, place, |b| T::from_f64(bf16::from_le_bytes(b).into())),
             _ => bail!(self.wrong_dtype(name, place, "F32, F64, F16 or BF16")),
         }
     }
 
     /// All elements, each from its `N` little-endian bytes; `N` is the size of the place's element type.
-    fn convert<T, const N: usize>(
-        &self,
-        name: &str,
-        place: &Place,
-        element: impl Fn([u8; N]) -> T,
-    ) -> Result<Vec<T>> {
+    fn convert<T, const N: usize>(&self, name: &str, place: &Place, element: impl Fn([u8; N]) -> T) -> Result<Vec<T>> {
         let mut values = self.reserve(name, place)?;
         let mut chunk = vec![0; place.bytes.min(CHUNK_BYTES)];
         let mut done = 0;
@@ -224,15 +207,13 @@ impl Checkpoint {
         let open = &self.files[place.file];
         // A panic elsewhere leaves nothing half-done: every use seeks first.
         let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
-        file.seek(SeekFrom::Start(place.offset + skip as u64))
-            .and_then(|_| file.read_exact(chunk))
-            .with_context(|| {
-                format!(
-                    "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
-                    place.offset + skip as u64,
-                    open.path.display()
-                )
-            })
+        file.seek(SeekFrom::Start(place.offset + skip as u64)).and_then(|_| file.read_exact(chunk)).with_context(|| {
+            format!(
+                "cannot read tensor {name} (byte {} of {}): was the file cut short since it was opened?",
+                place.offset + skip as u64,
+                open.path.display()
+            )
+        })
     }
 
     /// An empty vector with room for the whole tensor; a size that memory cannot hold is an error and no abort.
@@ -240,10 +221,7 @@ impl Checkpoint {
         let count = place.shape.iter().product();
         let mut values = Vec::new();
         values.try_reserve_exact(count).with_context(|| {
-            format!(
-                "tensor {name} of {} has {count} elements, more than memory can hold",
-                self.path(place).display()
-            )
+            format!("tensor {name} of {} has {count} elements, more than memory can hold", self.path(place).display())
         })?;
         Ok(values)
     }

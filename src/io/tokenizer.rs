@@ -13,9 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rayon::prelude::*;
 use tokenizers::models::unigram::Unigram;
-use tokenizers::normalizers::{
-    NormalizerWrapper, Precompiled, Replace, Sequence, Strip, replace::ReplacePattern,
-};
+use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence, Strip, replace::ReplacePattern};
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::sentencepiece::{PieceKind, SentencePiece};
@@ -56,10 +54,7 @@ impl Tokenizer {
         if spiece.is_file() {
             return Self::from_spiece(&spiece);
         }
-        bail!(
-            "{} has no tokenizer: put T5's {JSON} or {SPIECE} there (all T5 checkpoints share one)",
-            folder.display()
-        )
+        bail!("{} has no tokenizer: put T5's {JSON} or {SPIECE} there (all T5 checkpoints share one)", folder.display())
     }
 
     /// Reads a `tokenizer.json` that holds a unigram model with T5's control tokens.
@@ -67,8 +62,7 @@ impl Tokenizer {
     /// # Errors
     /// An unreadable or damaged file, another kind of model, a vocabulary that is not T5's.
     pub fn from_json(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         json::parse(&text).with_context(|| format!("{} is not T5's tokenizer", path.display()))
     }
 
@@ -78,8 +72,7 @@ impl Tokenizer {
     /// An unreadable or damaged file, another kind of model, a vocabulary that is not T5's.
     pub fn from_spiece(path: &Path) -> Result<Self> {
         let model = SentencePiece::open(path)?;
-        from_sentencepiece(model)
-            .with_context(|| format!("{} is not T5's tokenizer", path.display()))
+        from_sentencepiece(model).with_context(|| format!("{} is not T5's tokenizer", path.display()))
     }
 
     /// The ids of a text, then [`Self::EOS`], once.
@@ -97,10 +90,7 @@ impl Tokenizer {
     /// # Errors
     /// Whatever the model says; none is known for text.
     pub fn encode_without_eos(&self, text: &str) -> Result<Vec<u32>> {
-        let encoding = self
-            .inner
-            .encode_fast(text, false)
-            .map_err(anyhow::Error::from_boxed)?;
+        let encoding = self.inner.encode_fast(text, false).map_err(anyhow::Error::from_boxed)?;
         Ok(encoding.get_ids().to_vec())
     }
 
@@ -109,10 +99,7 @@ impl Tokenizer {
     /// # Errors
     /// As [`Self::encode`].
     pub fn encode_batch<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<Vec<u32>>> {
-        texts
-            .par_iter()
-            .map(|text| self.encode(text.as_ref()))
-            .collect()
+        texts.par_iter().map(|text| self.encode(text.as_ref())).collect()
     }
 
     /// The text of ids, without `<pad>`, `</s>`, `<unk>` and the other control tokens.
@@ -122,19 +109,15 @@ impl Tokenizer {
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
         let mut text = Vec::with_capacity(ids.len());
         for &id in ids {
-            let hidden = self.hidden.get(id as usize).with_context(|| {
-                format!(
-                    "token id {id} is outside the vocabulary of {} tokens",
-                    self.hidden.len()
-                )
-            })?;
+            let hidden = self
+                .hidden
+                .get(id as usize)
+                .with_context(|| format!("token id {id} is outside the vocabulary of {} tokens", self.hidden.len()))?;
             if !hidden {
                 text.push(id);
             }
         }
-        self.inner
-            .decode(&text, false)
-            .map_err(anyhow::Error::from_boxed)
+        self.inner.decode(&text, false).map_err(anyhow::Error::from_boxed)
     }
 
     /// Number of token ids, sentinels included: 32100 for T5.
@@ -160,19 +143,14 @@ fn from_sentencepiece(model: SentencePiece) -> Result<Tokenizer> {
     }
     vocabulary.check()?;
 
-    let unigram = Unigram::from(vocabulary.tokens, Some(Tokenizer::UNK as usize), false)
-        .map_err(anyhow::Error::from_boxed)?;
+    let unigram =
+        Unigram::from(vocabulary.tokens, Some(Tokenizer::UNK as usize), false).map_err(anyhow::Error::from_boxed)?;
     let spaces = Metaspace::new(SPACE, PrependScheme::Always, true);
     let mut inner = tokenizers::Tokenizer::new(unigram);
-    inner
-        .with_normalizer(Some(normalizer(&model.charsmap)?))
-        .map_err(anyhow::Error::from_boxed)?;
+    inner.with_normalizer(Some(normalizer(&model.charsmap)?)).map_err(anyhow::Error::from_boxed)?;
     inner.with_pre_tokenizer(Some(spaces.clone()));
     inner.with_decoder(Some(spaces));
-    Ok(Tokenizer {
-        inner,
-        hidden: vocabulary.hidden,
-    })
+    Ok(Tokenizer { inner, hidden: vocabulary.hidden })
 }
 
 /// SentencePiece's character replacements, then no spaces at the end and one for each run of spaces.

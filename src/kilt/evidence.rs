@@ -54,20 +54,13 @@ impl Rank {
                 }
                 found = true;
                 places.retain(|place| *place != Place::Part { set });
-                places.push(if missing.is_empty() {
-                    Place::Hit
-                } else {
-                    Place::Part { set }
-                });
+                places.push(if missing.is_empty() { Place::Hit } else { Place::Part { set } });
             }
             if !found {
                 places.push(Place::Miss);
             }
         }
-        Self {
-            hits: places.iter().map(|place| *place == Place::Hit).collect(),
-            evidence_sets,
-        }
+        Self { hits: places.iter().map(|place| *place == Place::Hit).collect(), evidence_sets }
     }
 
     /// Hits among the first k places, over k (which is positive), however few places there are.
@@ -106,9 +99,7 @@ fn evidence_sets(gold: &Record) -> Vec<HashSet<&str>> {
 
 fn page_set(output: &Output) -> HashSet<&str> {
     let pages = output.evidence().iter();
-    pages
-        .map(|evidence| strip(&evidence.wikipedia_id))
-        .collect()
+    pages.map(|evidence| strip(&evidence.wikipedia_id)).collect()
 }
 
 fn distinct(pages: &[String]) -> Vec<&str> {
@@ -126,10 +117,7 @@ mod tests {
 
     /// Outputs by their evidence pages; `None` has no list of evidence.
     fn gold(outputs: &[Option<&[&str]>]) -> Record {
-        let evidence = |page: &&str| Provenance {
-            wikipedia_id: page.to_string(),
-            ..Provenance::default()
-        };
+        let evidence = |page: &&str| Provenance { wikipedia_id: page.to_string(), ..Provenance::default() };
         let output = |pages: &Option<&[&str]>| Output {
             answer: None,
             provenance: pages.map(|pages| pages.iter().map(evidence).collect()),
@@ -175,10 +163,7 @@ mod tests {
         for gold in [gold(&[]), gold(&[None, None])] {
             assert_eq!(r_precision(&gold, &pages(&["a"])), 0.0);
             let rank = Rank::new(&gold, &pages(&["a"]));
-            assert_eq!(
-                (rank.precision_at(1), rank.recall_at(1), rank.success_at(1)),
-                (0.0, 0.0, 0.0)
-            );
+            assert_eq!((rank.precision_at(1), rank.recall_at(1), rank.success_at(1)), (0.0, 0.0, 0.0));
         }
     }
 
@@ -214,8 +199,7 @@ mod tests {
 
     #[test]
     fn an_empty_list_of_evidence_is_a_set_that_nobody_finds() {
-        let rank =
-            |outputs: &[Option<&[&str]>]| Rank::new(&gold(outputs), &pages(&["a"])).recall_at(5);
+        let rank = |outputs: &[Option<&[&str]>]| Rank::new(&gold(outputs), &pages(&["a"])).recall_at(5);
         assert_eq!(rank(&[Some(&["a"]), None]), 1.0);
         assert_eq!(rank(&[Some(&["a"]), Some(&[])]), 0.5);
         // Two empty lists are equal sets, and so one.

@@ -55,19 +55,14 @@ pub(crate) fn integer(object: &Object, key: &str) -> Result<Option<i64>> {
         Some(Value::String(text)) => strip(text).parse().ok(),
         Some(other) => other.as_i64(),
     };
-    found
-        .map(Some)
-        .with_context(|| format!("`{key}` is {}, not an integer", object[key]))
+    found.map(Some).with_context(|| format!("`{key}` is {}, not an integer", object[key]))
 }
 
 /// An optional number; null is none.
 pub(crate) fn number(object: &Object, key: &str) -> Result<Option<f64>> {
     match object.get(key) {
         None | Some(Value::Null) => Ok(None),
-        Some(value) => value
-            .as_f64()
-            .map(Some)
-            .with_context(|| format!("`{key}` is {}, not a number", kind(value))),
+        Some(value) => value.as_f64().map(Some).with_context(|| format!("`{key}` is {}, not a number", kind(value))),
     }
 }
 

@@ -73,47 +73,24 @@ mod tests {
     use crate::kilt::Provenance;
 
     fn output(answer: Option<&str>, scores: &[Option<f64>]) -> Output {
-        let provenance = |score: &Option<f64>| Provenance {
-            wikipedia_id: "1".into(),
-            bleu_score: *score,
-            ..Provenance::default()
-        };
-        Output {
-            answer: answer.map(str::to_string),
-            provenance: Some(scores.iter().map(provenance).collect()),
-        }
+        let provenance =
+            |score: &Option<f64>| Provenance { wikipedia_id: "1".into(), bleu_score: *score, ..Provenance::default() };
+        Output { answer: answer.map(str::to_string), provenance: Some(scores.iter().map(provenance).collect()) }
     }
 
     fn record(id: &str, outputs: Vec<Output>) -> Record {
-        Record {
-            id: id.into(),
-            input: "?".into(),
-            outputs,
-            meta: Value::Null,
-        }
+        Record { id: id.into(), input: "?".into(), outputs, meta: Value::Null }
     }
 
     fn apply(missing: MissingScore) -> (Vec<String>, FilterReport) {
-        let filter = RelevanceFilter {
-            threshold: 0.5,
-            missing,
-        };
+        let filter = RelevanceFilter { threshold: 0.5, missing };
         let (kept, report) = filter.apply(vec![
-            record(
-                "best counts",
-                vec![output(Some("x"), &[Some(0.1), None, Some(0.5)])],
-            ),
+            record("best counts", vec![output(Some("x"), &[Some(0.1), None, Some(0.5)])]),
             record("too low", vec![output(Some("x"), &[Some(0.49)])]),
             record("unscored", vec![output(Some("x"), &[None])]),
-            record(
-                "alias",
-                vec![output(Some("x"), &[Some(0.2)]), output(Some("y"), &[])],
-            ),
+            record("alias", vec![output(Some("x"), &[Some(0.2)]), output(Some("y"), &[])]),
             // Its long evidence scores well, its short answer does not: no answer would be left.
-            record(
-                "answerless",
-                vec![output(Some("x"), &[Some(0.2)]), output(None, &[Some(0.9)])],
-            ),
+            record("answerless", vec![output(Some("x"), &[Some(0.2)]), output(None, &[Some(0.9)])]),
             record("no outputs", vec![]),
         ]);
         let ids = kept.iter().map(|r| format!("{} {}", r.id, r.outputs.len()));
@@ -124,11 +101,7 @@ mod tests {
     fn entries_without_a_score_stay_if_asked() {
         let (kept, report) = apply(MissingScore::Keep);
         assert_eq!(kept, ["best counts 1", "unscored 1", "alias 1"]);
-        let want = FilterReport {
-            kept: 3,
-            dropped: 3,
-            trimmed_outputs: 1,
-        };
+        let want = FilterReport { kept: 3, dropped: 3, trimmed_outputs: 1 };
         assert_eq!(report, want);
     }
 
@@ -136,11 +109,7 @@ mod tests {
     fn entries_without_a_score_go_if_asked() {
         let (kept, report) = apply(MissingScore::Drop);
         assert_eq!(kept, ["best counts 1"]);
-        let want = FilterReport {
-            kept: 1,
-            dropped: 5,
-            trimmed_outputs: 0,
-        };
+        let want = FilterReport { kept: 1, dropped: 5, trimmed_outputs: 0 };
         assert_eq!(report, want);
     }
 }

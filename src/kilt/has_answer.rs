@@ -11,11 +11,8 @@ use super::normalise::{is_letter_or_number, is_space};
 /// `[\p{L}\p{N}\p{M}]+|[^\p{Z}\p{C}]`), and lower-cased token by token. An answer without tokens is in no passage. Code points that
 /// Unicode has not assigned count as symbols.
 pub fn has_answer<'a>(passages: impl IntoIterator<Item = &'a str>, answers: &[&str]) -> bool {
-    let answers: Vec<Vec<String>> = answers
-        .iter()
-        .map(|answer| tokens(answer))
-        .filter(|tokens| !tokens.is_empty())
-        .collect();
+    let answers: Vec<Vec<String>> =
+        answers.iter().map(|answer| tokens(answer)).filter(|tokens| !tokens.is_empty()).collect();
     passages.into_iter().any(|passage| {
         let passage = tokens(passage);
         let holds = |answer: &Vec<String>| passage.windows(answer.len()).any(|w| w == answer);
@@ -70,10 +67,7 @@ mod tests {
 
     #[test]
     fn text_is_cut_into_runs_and_symbols() {
-        assert_eq!(
-            tokens("U.S. GDP: $3.5tn!"),
-            ["u", ".", "s", ".", "gdp", ":", "$", "3", ".", "5tn", "!"]
-        );
+        assert_eq!(tokens("U.S. GDP: $3.5tn!"), ["u", ".", "s", ".", "gdp", ":", "$", "3", ".", "5tn", "!"]);
         // é is one letter before NFD and two code points after it, both of the same run; the soft hyphen is a control.
         assert_eq!(tokens("caf\u{e9} co\u{ad}op"), ["cafe\u{301}", "co", "op"]);
         assert_eq!(tokens("हिन्दी x²\u{200b}\u{e000}"), ["हिन्दी", "x²"]);

@@ -40,11 +40,7 @@ impl Knowledge {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(path: &Path) -> Result<Self> {
-        Ok(Self {
-            lines: Lines::open(path)?,
-            seen: SeenIds::default(),
-            ended: false,
-        })
+        Ok(Self { lines: Lines::open(path)?, seen: SeenIds::default(), ended: false })
     }
 
     fn next_page(&mut self) -> Result<Option<Page>> {
@@ -54,11 +50,7 @@ impl Knowledge {
         let line = line?;
         let page = parse_page(&line.text).with_context(|| self.lines.place(line.number))?;
         if !self.seen.insert(&page.id) {
-            bail!(
-                "{}: page id {:?} has been used before in this file",
-                self.lines.place(line.number),
-                page.id
-            );
+            bail!("{}: page id {:?} has been used before in this file", self.lines.place(line.number), page.id);
         }
         Ok(Some(page))
     }
@@ -115,11 +107,7 @@ fn parse_page(text: &str) -> Result<Page> {
     if row.wikipedia_id.0.is_empty() {
         bail!("`wikipedia_id` is empty");
     }
-    Ok(Page {
-        id: row.wikipedia_id.0,
-        title: row.wikipedia_title,
-        paragraphs: row.text,
-    })
+    Ok(Page { id: row.wikipedia_id.0, title: row.wikipedia_title, paragraphs: row.text })
 }
 
 const DECIMAL_ID_BOUND: u32 = 1 << 28;
@@ -190,26 +178,11 @@ mod tests {
     fn every_bad_page_is_named_and_ends_the_stream() {
         let cases = [
             ("{\"wikipedia_id\": 1,".to_string(), "bad JSON"),
-            (
-                r#"{"wikipedia_title": "T", "text": []}"#.into(),
-                "missing field `wikipedia_id`",
-            ),
-            (
-                r#"{"wikipedia_id": "5", "text": []}"#.into(),
-                "missing field `wikipedia_title`",
-            ),
-            (
-                r#"{"wikipedia_id": "5", "wikipedia_title": "T"}"#.into(),
-                "missing field `text`",
-            ),
-            (
-                r#"{"wikipedia_id": "5", "wikipedia_title": "T", "text": "One."}"#.into(),
-                "invalid type: string",
-            ),
-            (
-                r#"{"wikipedia_id": "5", "wikipedia_title": "T", "text": [1]}"#.into(),
-                "invalid type: integer",
-            ),
+            (r#"{"wikipedia_title": "T", "text": []}"#.into(), "missing field `wikipedia_id`"),
+            (r#"{"wikipedia_id": "5", "text": []}"#.into(), "missing field `wikipedia_title`"),
+            (r#"{"wikipedia_id": "5", "wikipedia_title": "T"}"#.into(), "missing field `text`"),
+            (r#"{"wikipedia_id": "5", "wikipedia_title": "T", "text": "One."}"#.into(), "invalid type: string"),
+            (r#"{"wikipedia_id": "5", "wikipedia_title": "T", "text": [1]}"#.into(), "invalid type: integer"),
             (row("null"), "a page id (a string or an integer)"),
             (row("\" \""), "`wikipedia_id` is empty"),
             (row("7"), "page id \"7\" has been used before"),
@@ -226,34 +199,10 @@ mod tests {
     #[test]
     fn ids_used_twice_are_found_within_the_bounds() {
         let mut seen = SeenIds::default();
-        for id in [
-            "0",
-            "7",
-            "07",
-            "63",
-            "64",
-            "268435455",
-            "268435456",
-            "99999999999",
-            "w1",
-            "-1",
-            "+7",
-        ] {
+        for id in ["0", "7", "07", "63", "64", "268435455", "268435456", "99999999999", "w1", "-1", "+7"] {
             assert!(seen.insert(id), "{id}");
         }
-        for id in [
-            "0",
-            "7",
-            "07",
-            "63",
-            "64",
-            "268435455",
-            "268435456",
-            "99999999999",
-            "w1",
-            "-1",
-            "+7",
-        ] {
+        for id in ["0", "7", "07", "63", "64", "268435455", "268435456", "99999999999", "w1", "-1", "+7"] {
             assert!(!seen.insert(id), "{id}");
         }
         // 268435455 = 2²⁸ - 1 is the last decimal id that is a bit: 2²⁸ / 64 words, 32 MiB.

@@ -32,8 +32,7 @@ pub(crate) struct Lines {
 impl Lines {
     /// Opens a file; whether it is gzipped is decided by its first bytes, not by its name.
     pub fn open(path: &Path) -> Result<Self> {
-        let mut file =
-            File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut head = Vec::with_capacity(GZIP_MAGIC.len());
         (&mut file)
             .take(GZIP_MAGIC.len() as u64)
@@ -46,13 +45,7 @@ impl Lines {
         } else {
             Box::new(BufReader::new(whole))
         };
-        Ok(Self {
-            path: path.to_path_buf(),
-            reader,
-            number: 0,
-            first_blank: None,
-            ended: false,
-        })
+        Ok(Self { path: path.to_path_buf(), reader, number: 0, first_blank: None, ended: false })
     }
 
     /// `file:line`, the head of every complaint.
@@ -75,12 +68,8 @@ impl Lines {
         if bytes.ends_with(b"\n") {
             bytes.pop();
         }
-        let text = String::from_utf8(bytes).map_err(|e| {
-            anyhow!(
-                "not UTF-8 from byte {} on",
-                e.utf8_error().valid_up_to() + 1
-            )
-        })?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| anyhow!("not UTF-8 from byte {} on", e.utf8_error().valid_up_to() + 1))?;
         if self.number == 1 && text.starts_with('\u{feff}') {
             bail!("starts with a byte-order mark: save the file as UTF-8 without it");
         }
@@ -98,10 +87,7 @@ impl Lines {
                 continue;
             }
             if let Some(blank) = self.first_blank {
-                bail!(
-                    "{}: a blank line in the middle of the file: is a row missing here?",
-                    self.place(blank)
-                );
+                bail!("{}: a blank line in the middle of the file: is a row missing here?", self.place(blank));
             }
             return Ok(Some(Line { number, text }));
         }
@@ -130,9 +116,7 @@ mod tests {
     fn lines_of(bytes: &[u8]) -> Result<Vec<String>> {
         let file = tempfile::NamedTempFile::new()?;
         std::fs::write(file.path(), bytes)?;
-        Lines::open(file.path())?
-            .map(|line| line.map(|l| format!("{}={}", l.number, l.text)))
-            .collect()
+        Lines::open(file.path())?.map(|line| line.map(|l| format!("{}={}", l.number, l.text))).collect()
     }
 
     fn complaint(bytes: &[u8]) -> String {
@@ -170,9 +154,7 @@ mod tests {
         assert!(complaint(b"one\n\xff\xfe\n").contains(":2: not UTF-8 from byte 1"));
         assert!(complaint("\u{feff}one".as_bytes()).contains(":1: starts with a byte-order mark"));
         // Incompressible content, so that the cut falls behind the first line.
-        let noise: String = (0..100_000u32)
-            .map(|i| format!("{}\n", i.wrapping_mul(2_654_435_761)))
-            .collect();
+        let noise: String = (0..100_000u32).map(|i| format!("{}\n", i.wrapping_mul(2_654_435_761))).collect();
         let whole = gzipped(noise.as_bytes());
         let cut = complaint(&whole[..whole.len() / 2]);
         assert!(cut.contains("cut short"), "{cut}");

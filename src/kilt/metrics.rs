@@ -133,10 +133,7 @@ mod tests {
         // Exact match comes from the alias, accuracy from neither; ROUGE-L sees "red oak" against "Red Oak": no word, and against
         // "red oak tree": p = 1, r = 2/3 → 4/3 / (5/3 + 1e-8).
         let scores = AnswerScores::of(" red oak ", &["Red Oak", "red oak tree"]);
-        assert_eq!(
-            (scores.accuracy, scores.exact_match, scores.f1),
-            (0.0, 1.0, 1.0)
-        );
+        assert_eq!((scores.accuracy, scores.exact_match, scores.f1), (0.0, 1.0, 1.0));
         assert!((scores.rouge_l - (4.0 / 3.0) / (5.0 / 3.0 + 1e-8)).abs() < 1e-15);
         assert_eq!(AnswerScores::of("  ", &["a"]), AnswerScores::default());
         assert_eq!(AnswerScores::of("oak", &[]), AnswerScores::default());

@@ -2,13 +2,15 @@
 
 use anyhow::{Result, bail, ensure};
 
+use crate::random;
+
 /// Uniform task sampling: each draw picks a task uniformly, whatever its size, and then a record uniformly within it, with replacement.
 ///
 /// Draw i of a seed is a pure function of both, so that a run resumed at step i goes on exactly as it would have, and workers need
 /// share nothing.
 #[derive(Debug, Clone)]
 pub struct Mixture {
-    sizes: Vec<u64>,
+    sizes: Vec<usize>,
     seed: u64,
 }
 
@@ -31,41 +33,15 @@ impl Mixture {
         if let Some((name, _)) = tasks.iter().find(|(_, records)| *records == 0) {
             bail!("the task {name:?} has no record to sample (did a filter drop them all?)");
         }
-        Ok(Self {
-            sizes: tasks.iter().map(|(_, records)| *records as u64).collect(),
-            seed,
-        })
+        Ok(Self { sizes: tasks.iter().map(|(_, records)| *records).collect(), seed })
     }
 
     /// Draw number `step`, from 0.
     pub fn sample(&self, step: u64) -> Sample {
-        let task = below(self.bits(step, 0), self.sizes.len() as u64) as usize;
-        let record = below(self.bits(step, 1), self.sizes[task]) as usize;
+        let task = random::below(self.seed, 0, step, self.sizes.len());
+        let record = random::below(self.seed, 1, step, self.sizes[task]);
         Sample { task, record }
     }
-
-    /// 64 random bits for (seed, step, which of the step's two draws): SplitMix64's finaliser over its own counter, the seed hashed
-    /// first so that neighbouring seeds do not give shifted sequences.
-    fn bits(&self, step: u64, draw: u64) -> u64 {
-        let counter = step.wrapping_mul(2).wrapping_add(draw);
-        split_mix(split_mix(self.seed).wrapping_add(counter.wrapping_mul(GOLDEN_GAMMA)))
-    }
-}
-
-/// 2⁶⁴ / φ, odd: SplitMix64's step.
-const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-
-/// SplitMix64's output for a state (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-fn split_mix(state: u64) -> u64 {
-    let mut z = state.wrapping_add(GOLDEN_GAMMA);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
-
-/// A number below n from 64 random bits: the high half of their product. Its bias, n / 2⁶⁴, is beyond notice.
-fn below(bits: u64, n: u64) -> u64 {
-    ((u128::from(bits) * u128::from(n)) >> 64) as u64
 }
 
 #[cfg(test)]
@@ -78,29 +54,11 @@ mod tests {
     }
 
     #[test]
-    fn the_generator_is_split_mix() {
-        // The published sequence for seed 0 begins so; its states are 0, γ, 2γ.
-        assert_eq!(split_mix(0), 0xe220_a839_7b1d_cdaf);
-        assert_eq!(split_mix(GOLDEN_GAMMA), 0x6e78_9e6a_a1b9_65f4);
-        assert_eq!(
-            split_mix(GOLDEN_GAMMA.wrapping_mul(2)),
-            0x06c4_5d18_8009_454f
-        );
-        assert_eq!(
-            (below(u64::MAX, 7), below(0, 7), below(1 << 63, 7)),
-            (6, 0, 3)
-        );
-    }
-
-    #[test]
     fn tasks_and_records_are_uniform() {
         let samples = draws(&[("small", 2), ("large", 500), ("one", 1)], 42, 60_000);
-        let count =
-            |want: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| want(s)).count() as f64;
+        let count = |want: &dyn Fn(&Sample) -> bool| samples.iter().filter(|s| want(s)).count() as f64;
         // A count of n draws of probability p has deviation √(n p (1 - p)); five of them leave one failure in a million.
-        let near = |count: f64, p: f64| {
-            (count - 60_000.0 * p).abs() <= 5.0 * (60_000.0 * p * (1.0 - p)).sqrt()
-        };
+        let near = |count: f64, p: f64| (count - 60_000.0 * p).abs() <= 5.0 * (60_000.0 * p * (1.0 - p)).sqrt();
         for task in 0..3 {
             assert!(near(count(&|s| s.task == task), 1.0 / 3.0), "task {task}");
         }

@@ -7,11 +7,7 @@ use unicode_normalization::char::is_combining_mark;
 ///
 /// These are the four steps of SQuAD's evaluation that KILT and FiD share, with Python's notions of a word and of whitespace.
 pub fn normalise(answer: &str) -> String {
-    let bare: String = answer
-        .to_lowercase()
-        .chars()
-        .filter(|c| !c.is_ascii_punctuation())
-        .collect();
+    let bare: String = answer.to_lowercase().chars().filter(|c| !c.is_ascii_punctuation()).collect();
     let words = without_articles(&bare);
     let words: Vec<&str> = words.split(is_space).filter(|w| !w.is_empty()).collect();
     words.join(" ")
@@ -24,11 +20,7 @@ fn without_articles(text: &str) -> String {
     while !rest.is_empty() {
         let (word, after) = rest.split_at(rest.find(|c| !is_word(c)).unwrap_or(rest.len()));
         let (gap, next) = after.split_at(after.find(is_word).unwrap_or(after.len()));
-        kept.push_str(if matches!(word, "a" | "an" | "the") {
-            " "
-        } else {
-            word
-        });
+        kept.push_str(if matches!(word, "a" | "an" | "the") { " " } else { word });
         kept.push_str(gap);
         rest = next;
     }

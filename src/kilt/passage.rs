@@ -39,9 +39,7 @@ pub struct ChunkOptions {
 
 impl Default for ChunkOptions {
     fn default() -> Self {
-        Self {
-            max_words: const { NonZeroUsize::new(200).unwrap() },
-        }
+        Self { max_words: const { NonZeroUsize::new(200).unwrap() } }
     }
 }
 
@@ -61,12 +59,7 @@ pub struct ChunkCounts {
 /// # Errors
 /// When the file cannot be opened.
 pub fn passages(knowledge: &Path, options: ChunkOptions) -> Result<Passages> {
-    Ok(Passages {
-        pages: Knowledge::open(knowledge)?,
-        options,
-        ready: VecDeque::new(),
-        counts: ChunkCounts::default(),
-    })
+    Ok(Passages { pages: Knowledge::open(knowledge)?, options, ready: VecDeque::new(), counts: ChunkCounts::default() })
 }
 
 /// The stream that [`passages`] opens. Ends after the first error.
@@ -113,12 +106,7 @@ impl Iterator for Passages {
 ///
 /// Every word of the section's paragraphs is in exactly one passage, in order.
 pub fn chunk(page: &Page, options: ChunkOptions) -> Vec<Passage> {
-    let mut chunker = Chunker {
-        page,
-        max_words: options.max_words.get(),
-        filling: None,
-        done: Vec::new(),
-    };
+    let mut chunker = Chunker { page, max_words: options.max_words.get(), filling: None, done: Vec::new() };
     for (paragraph, line) in page.paragraphs.iter().enumerate().skip(1) {
         let line = line.trim();
         if line.starts_with(SECTION) {
@@ -217,17 +205,11 @@ mod tests {
     use super::*;
 
     fn page(paragraphs: &[&str]) -> Page {
-        Page {
-            id: "9".into(),
-            title: "Rye".into(),
-            paragraphs: paragraphs.iter().map(|p| p.to_string()).collect(),
-        }
+        Page { id: "9".into(), title: "Rye".into(), paragraphs: paragraphs.iter().map(|p| p.to_string()).collect() }
     }
 
     fn at_most(max_words: usize) -> ChunkOptions {
-        ChunkOptions {
-            max_words: NonZeroUsize::new(max_words).unwrap(),
-        }
+        ChunkOptions { max_words: NonZeroUsize::new(max_words).unwrap() }
     }
 
     /// `first-last text` of each passage.
@@ -239,15 +221,7 @@ mod tests {
 
     #[test]
     fn short_paragraphs_of_a_section_share_a_passage() {
-        let paragraphs = [
-            "Rye\n",
-            "a b.\n",
-            "",
-            "BULLET::::- c\n",
-            "d e.\n",
-            "Section::::History.\n",
-            "f.\n",
-        ];
+        let paragraphs = ["Rye\n", "a b.\n", "", "BULLET::::- c\n", "d e.\n", "Section::::History.\n", "f.\n"];
         assert_eq!(cut(&paragraphs, 6), ["1-4 a b. - c d e.", "6-6 f."]);
         // One word fewer, and `d e.` no longer fits behind four words.
         assert_eq!(cut(&paragraphs, 5), ["1-3 a b. - c", "4-4 d e.", "6-6 f."]);
@@ -267,36 +241,19 @@ mod tests {
         // first stands alone, the others fill a passage, and `y` would be a fifth word. At 5, the first two make five words; the
         // third one is left over and shares its passage with `y`.
         let paragraphs = ["Rye\n", "x\n", "An old elm. It fell. He ran.\n", "y\n"];
-        assert_eq!(
-            cut(&paragraphs, 4),
-            ["1-1 x", "2-2 An old elm.", "2-2 It fell. He ran.", "3-3 y"]
-        );
-        assert_eq!(
-            cut(&paragraphs, 5),
-            ["1-1 x", "2-2 An old elm. It fell.", "2-3 He ran. y"]
-        );
+        assert_eq!(cut(&paragraphs, 4), ["1-1 x", "2-2 An old elm.", "2-2 It fell. He ran.", "3-3 y"]);
+        assert_eq!(cut(&paragraphs, 5), ["1-1 x", "2-2 An old elm. It fell.", "2-3 He ran. y"]);
     }
 
     #[test]
     fn a_long_sentence_is_cut_between_words() {
         let paragraphs = ["Rye\n", "It fell. All men ran off at once. He sat.\n"];
-        assert_eq!(
-            cut(&paragraphs, 4),
-            [
-                "1-1 It fell.",
-                "1-1 All men ran off",
-                "1-1 at once. He sat."
-            ]
-        );
+        assert_eq!(cut(&paragraphs, 4), ["1-1 It fell.", "1-1 All men ran off", "1-1 at once. He sat."]);
     }
 
     #[test]
     fn pages_without_text_have_no_passage() {
-        for paragraphs in [
-            &[][..],
-            &["Rye\n"],
-            &["Rye\n", " \n", "BULLET::::\n", "Section::::History.\n"],
-        ] {
+        for paragraphs in [&[][..], &["Rye\n"], &["Rye\n", " \n", "BULLET::::\n", "Section::::History.\n"]] {
             assert!(cut(paragraphs, 5).is_empty(), "{paragraphs:?}");
         }
     }
@@ -314,11 +271,7 @@ mod tests {
         let mut stream = passages(&path, at_most(2)).unwrap();
         let ids: Vec<String> = stream.by_ref().map(|p| p.unwrap().id).collect();
         assert_eq!(ids, ["1:0", "1:1", "3:0"]);
-        let want = ChunkCounts {
-            pages: 3,
-            empty_pages: 1,
-            passages: 3,
-        };
+        let want = ChunkCounts { pages: 3, empty_pages: 1, passages: 3 };
         assert_eq!(stream.counts(), want);
 
         std::fs::write(&path, format!("{rows}{{}}\n")).unwrap();

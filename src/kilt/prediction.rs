@@ -28,11 +28,7 @@ pub struct Prediction {
 ///
 /// # Errors
 /// When a record has no prediction or two, or a prediction no record; when the file cannot be written.
-pub fn write_predictions(
-    path: &Path,
-    records: &[Record],
-    predictions: &[Prediction],
-) -> Result<()> {
+pub fn write_predictions(path: &Path, records: &[Record], predictions: &[Prediction]) -> Result<()> {
     let mut by_id: HashMap<&str, &Prediction> = HashMap::new();
     for prediction in predictions {
         if by_id.insert(&prediction.id, prediction).is_some() {
@@ -79,11 +75,7 @@ pub fn read_predictions(path: &Path) -> Result<Vec<Prediction>> {
         let line = line?;
         let prediction = parse(&line.text).with_context(|| lines.place(line.number))?;
         if !seen.insert(prediction.id.clone()) {
-            bail!(
-                "{}: a second prediction for id {:?}",
-                lines.place(line.number),
-                prediction.id
-            );
+            bail!("{}: a second prediction for id {:?}", lines.place(line.number), prediction.id);
         }
         predictions.push(prediction);
     }
@@ -124,12 +116,7 @@ mod tests {
     use super::*;
 
     fn record(id: &str) -> Record {
-        Record {
-            id: id.into(),
-            input: "?".into(),
-            outputs: vec![],
-            meta: Value::Null,
-        }
+        Record { id: id.into(), input: "?".into(), outputs: vec![], meta: Value::Null }
     }
 
     fn guess(id: &str, answer: Option<&str>, pages: &[&str]) -> Prediction {
@@ -151,10 +138,7 @@ mod tests {
     fn rows_are_the_benchmarks_and_in_record_order() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("guess.jsonl");
-        let guesses = [
-            guess("b", None, &[]),
-            guess("a", Some("Zoë \"Z\""), &["7", "7"]),
-        ];
+        let guesses = [guess("b", None, &[]), guess("a", Some("Zoë \"Z\""), &["7", "7"])];
         write_predictions(&path, &[record("a"), record("b")], &guesses).unwrap();
         let want = concat!(
             r#"{"id":"a","output":[{"answer":"Zoë \"Z\"","provenance":[{"wikipedia_id":"7"},{"wikipedia_id":"7"}]}]}"#,
@@ -174,14 +158,8 @@ mod tests {
         let one = guess("a", Some("x"), &[]);
         let cases = [
             (vec![], "no prediction for id \"a\""),
-            (
-                vec![one.clone(), one.clone()],
-                "two predictions for id \"a\"",
-            ),
-            (
-                vec![one.clone(), guess("z", None, &[])],
-                "id \"z\", which no record has",
-            ),
+            (vec![one.clone(), one.clone()], "two predictions for id \"a\""),
+            (vec![one.clone(), guess("z", None, &[])], "id \"z\", which no record has"),
         ];
         for (guesses, want) in cases {
             let error = write_predictions(&path, &[record("a")], &guesses).unwrap_err();
@@ -196,20 +174,11 @@ mod tests {
             ("{", ":1: bad JSON"),
             (r#"{"output": [{"answer": "x"}]}"#, ":1: `id` is missing"),
             (r#"{"id": 1}"#, ":1: `output` is missing"),
-            (
-                r#"{"id": 1, "output": "x"}"#,
-                "`output` is a string, not a list",
-            ),
+            (r#"{"id": 1, "output": "x"}"#, "`output` is a string, not a list"),
             (r#"{"id": 1, "output": []}"#, "0 entries"),
             (r#"{"id": 1, "output": [{}, {}]}"#, "2 entries"),
-            (
-                r#"{"id": 1, "output": [{"answer": 1999}]}"#,
-                "output[0]: `answer` is a number",
-            ),
-            (
-                r#"{"id": 1, "output": [{"provenance": [{}]}]}"#,
-                "provenance[0]: `wikipedia_id` is missing",
-            ),
+            (r#"{"id": 1, "output": [{"answer": 1999}]}"#, "output[0]: `answer` is a number"),
+            (r#"{"id": 1, "output": [{"provenance": [{}]}]}"#, "provenance[0]: `wikipedia_id` is missing"),
             (
                 "{\"id\": 1, \"output\": [{}]}\n{\"id\": \"1\", \"output\": [{}]}",
                 ":2: a second prediction for id \"1\"",
@@ -229,10 +198,7 @@ mod tests {
         let path = folder.path().join("guess.jsonl");
         let row = r#"{"id": 5, "input": "?", "output": [{"answer": "x", "provenance": [{"wikipedia_id": 9, "title": "T"}], "s": 1}]}"#;
         std::fs::write(&path, row).unwrap();
-        assert_eq!(
-            read_predictions(&path).unwrap(),
-            [guess("5", Some("x"), &["9"])]
-        );
+        assert_eq!(read_predictions(&path).unwrap(), [guess("5", Some("x"), &["9"])]);
     }
 
     proptest! {

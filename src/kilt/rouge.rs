@@ -87,10 +87,7 @@ mod tests {
         // "oak" of "an oak": p = 1/2, r = 1.
         assert_eq!(rouge_l("an oak", "oak"), f(0.5, 1.0));
         // Longest in order: "red oak" or "red tree"; two of three, two of three.
-        assert_eq!(
-            rouge_l("red oak tree", "red tree oak"),
-            f(2.0 / 3.0, 2.0 / 3.0)
-        );
+        assert_eq!(rouge_l("red oak tree", "red tree oak"), f(2.0 / 3.0, 2.0 / 3.0));
         assert_eq!(rouge_l("elm", "oak"), 0.0);
         // Case and commas are part of a word.
         assert_eq!(rouge_l("Oak", "oak"), 0.0);

@@ -71,10 +71,7 @@ pub struct AtK {
 /// # Errors
 /// Theirs.
 pub fn score(gold: &[Record], predictions: &[Prediction], ks: &[usize]) -> Result<Scores> {
-    Ok(Scores {
-        downstream: score_answers(gold, predictions)?,
-        retrieval: score_retrieval(gold, predictions, ks)?,
-    })
+    Ok(Scores { downstream: score_answers(gold, predictions)?, retrieval: score_retrieval(gold, predictions, ks)? })
 }
 
 /// Scores the answers. Predictions for other ids than the records' are ignored; an empty answer scores 0.
@@ -94,8 +91,7 @@ pub fn score_answers(gold: &[Record], predictions: &[Prediction]) -> Result<Down
             );
         }
         let answer = prediction.answer.as_deref();
-        let answer = answer
-            .with_context(|| format!("the prediction for id {:?} has no answer", record.id))?;
+        let answer = answer.with_context(|| format!("the prediction for id {:?} has no answer", record.id))?;
         let scores = AnswerScores::of(answer, &golds);
         answers.add(scores);
         if r_precision(record, &prediction.pages) == 1.0 {
@@ -114,15 +110,8 @@ pub fn score_answers(gold: &[Record], predictions: &[Prediction]) -> Result<Down
 ///
 /// # Errors
 /// When there is no record, an id occurs twice on either side, a record has no prediction, or a k is 0.
-pub fn score_retrieval(
-    gold: &[Record],
-    predictions: &[Prediction],
-    ks: &[usize],
-) -> Result<RetrievalScores> {
-    ensure!(
-        !ks.contains(&0),
-        "scores at k = 0 do not exist: ask for k ≥ 1"
-    );
+pub fn score_retrieval(gold: &[Record], predictions: &[Prediction], ks: &[usize]) -> Result<RetrievalScores> {
+    ensure!(!ks.contains(&0), "scores at k = 0 do not exist: ask for k ≥ 1");
     let mut sums = RetrievalScores {
         records: gold.len(),
         without_evidence: 0,
@@ -152,20 +141,12 @@ pub fn score_retrieval(
 
 impl AtK {
     fn zero(k: usize) -> Self {
-        Self {
-            k,
-            precision: 0.0,
-            recall: 0.0,
-            success_rate: 0.0,
-        }
+        Self { k, precision: 0.0, recall: 0.0, success_rate: 0.0 }
     }
 }
 
 /// Each record with its prediction, in the records' order.
-fn pair<'a>(
-    gold: &'a [Record],
-    predictions: &'a [Prediction],
-) -> Result<Vec<(&'a Record, &'a Prediction)>> {
+fn pair<'a>(gold: &'a [Record], predictions: &'a [Prediction]) -> Result<Vec<(&'a Record, &'a Prediction)>> {
     ensure!(!gold.is_empty(), "no records to score");
     let mut by_id = HashMap::new();
     for prediction in predictions {
@@ -176,14 +157,9 @@ fn pair<'a>(
     let mut seen = HashSet::new();
     let mut pairs = Vec::with_capacity(gold.len());
     for record in gold {
-        ensure!(
-            seen.insert(record.id.as_str()),
-            "two records with id {:?}",
-            record.id
-        );
-        let prediction = by_id
-            .get(record.id.as_str())
-            .with_context(|| format!("no prediction for id {:?}", record.id))?;
+        ensure!(seen.insert(record.id.as_str()), "two records with id {:?}", record.id);
+        let prediction =
+            by_id.get(record.id.as_str()).with_context(|| format!("no prediction for id {:?}", record.id))?;
         pairs.push((record, *prediction));
     }
     Ok(pairs)

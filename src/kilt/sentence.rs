@@ -2,8 +2,8 @@
 
 /// Abbreviations that a capital letter follows within a sentence.
 const ABBREVIATIONS: [&str; 22] = [
-    "Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Mt", "Jr", "Sr", "Gen", "Col", "Lt", "Capt", "Sgt",
-    "Rev", "Hon", "vs", "No", "Vol", "c", "ca", "cf",
+    "Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Mt", "Jr", "Sr", "Gen", "Col", "Lt", "Capt", "Sgt", "Rev", "Hon", "vs",
+    "No", "Vol", "c", "ca", "cf",
 ];
 
 const CLOSERS: [char; 9] = ['"', '\'', ')', ']', '}', '”', '’', '»', '」'];
@@ -40,15 +40,12 @@ fn ends_sentence(word: &str, next: &str) -> bool {
 }
 
 fn starts_lower(word: &str) -> bool {
-    word.chars()
-        .find(|c| c.is_alphanumeric())
-        .is_some_and(char::is_lowercase)
+    word.chars().find(|c| c.is_alphanumeric()).is_some_and(char::is_lowercase)
 }
 
 /// One capital ("J"), or several letters between full stops ("U.S", "e.g").
 fn is_initial(stem: &str) -> bool {
-    let one_letter =
-        |part: &str| part.chars().all(char::is_alphabetic) && part.chars().count() == 1;
+    let one_letter = |part: &str| part.chars().all(char::is_alphabetic) && part.chars().count() == 1;
     let capital = stem.chars().next().is_some_and(char::is_uppercase);
     stem.split('.').all(one_letter) && (capital || stem.contains('.'))
 }
@@ -59,10 +56,7 @@ mod tests {
 
     fn cut(text: &str) -> Vec<String> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        sentences(&words)
-            .into_iter()
-            .map(|range| words[range].join(" "))
-            .collect()
+        sentences(&words).into_iter().map(|range| words[range].join(" ")).collect()
     }
 
     #[test]
@@ -79,13 +73,8 @@ mod tests {
     #[test]
     fn initials_and_abbreviations_do_not_end_one() {
         assert_eq!(
-            cut(
-                "Dr. J. R. Smith of the U.S. Navy met (St. Ives) approx. forty, e.g. Finns. They sang."
-            ),
-            [
-                "Dr. J. R. Smith of the U.S. Navy met (St. Ives) approx. forty, e.g. Finns.",
-                "They sang."
-            ]
+            cut("Dr. J. R. Smith of the U.S. Navy met (St. Ives) approx. forty, e.g. Finns. They sang."),
+            ["Dr. J. R. Smith of the U.S. Navy met (St. Ives) approx. forty, e.g. Finns.", "They sang."]
         );
     }
 }

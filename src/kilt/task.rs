@@ -64,10 +64,7 @@ impl Record {
     pub fn answers(&self) -> Vec<&str> {
         let mut seen = HashSet::new();
         let answers = self.outputs.iter().filter_map(|o| o.answer.as_deref());
-        answers
-            .map(strip)
-            .filter(|a| !a.is_empty() && seen.insert(*a))
-            .collect()
+        answers.map(strip).filter(|a| !a.is_empty() && seen.insert(*a)).collect()
     }
 
     /// The two halves of a slot-filling input `subject [SEP] relation`, if it is one.
@@ -122,12 +119,8 @@ impl Metric {
 pub fn task_name(path: &Path) -> Result<&str> {
     let file = path.file_name().and_then(|name| name.to_str());
     let name = file.and_then(|name| name.split(['-', '.']).next());
-    name.filter(|name| !name.is_empty()).with_context(|| {
-        format!(
-            "{}: no task name (a task file is named as in nq-dev-kilt.jsonl)",
-            path.display()
-        )
-    })
+    name.filter(|name| !name.is_empty())
+        .with_context(|| format!("{}: no task name (a task file is named as in nq-dev-kilt.jsonl)", path.display()))
 }
 
 /// Reads a task file, `.jsonl` or gzipped (told by its content).
@@ -162,21 +155,14 @@ pub fn fill_inputs(records: &mut [Record], path: &Path) -> Result<()> {
         let line = line?;
         let (id, input) = parse_input(&line.text).with_context(|| lines.place(line.number))?;
         if inputs.contains_key(&id) {
-            bail!(
-                "{}: id {id:?} has an input already",
-                lines.place(line.number)
-            );
+            bail!("{}: id {id:?} has an input already", lines.place(line.number));
         }
         inputs.insert(id, input);
     }
     for record in records.iter_mut().filter(|r| r.input.is_empty()) {
-        record.input = inputs.remove(&record.id).with_context(|| {
-            format!(
-                "{}: no row gives the input of id {:?}",
-                path.display(),
-                record.id
-            )
-        })?;
+        record.input = inputs
+            .remove(&record.id)
+            .with_context(|| format!("{}: no row gives the input of id {:?}", path.display(), record.id))?;
     }
     Ok(())
 }
@@ -195,11 +181,7 @@ fn read_records(path: &Path, missing: MissingInput) -> Result<Vec<Record>> {
         let line = line?;
         let record = parse_record(&line.text, missing).with_context(|| lines.place(line.number))?;
         if let Some(first) = line_of.insert(record.id.clone(), line.number) {
-            bail!(
-                "{}: id {:?} is already that of line {first}",
-                lines.place(line.number),
-                record.id
-            );
+            bail!("{}: id {:?} is already that of line {first}", lines.place(line.number), record.id);
         }
         records.push(record);
     }
@@ -236,20 +218,14 @@ fn parse_output(value: Value) -> Result<Output> {
     let mut output = fields::object(value, "it")?;
     let answer = fields::text(&mut output, "answer")?;
     let Some(items) = fields::list(&mut output, "provenance")? else {
-        return Ok(Output {
-            answer,
-            provenance: None,
-        });
+        return Ok(Output { answer, provenance: None });
     };
     let provenance = items
         .into_iter()
         .enumerate()
         .map(|(i, item)| parse_provenance(item).with_context(|| format!("provenance[{i}]")))
         .collect::<Result<_>>()?;
-    Ok(Output {
-        answer,
-        provenance: Some(provenance),
-    })
+    Ok(Output { answer, provenance: Some(provenance) })
 }
 
 fn parse_provenance(value: Value) -> Result<Provenance> {

@@ -9,35 +9,17 @@ use anyhow::{Context, Result, ensure};
 
 /// Checks that no text can lead a walk of the trie out of the table or to a broken replacement.
 pub(super) fn check(charsmap: &[u8]) -> Result<()> {
-    let (size, rest) = charsmap
-        .split_first_chunk::<4>()
-        .context("it has no length")?;
+    let (size, rest) = charsmap.split_first_chunk::<4>().context("it has no length")?;
     let size = u32::from_le_bytes(*size) as usize;
-    ensure!(
-        size > 0 && size.is_multiple_of(4),
-        "its trie has {size} bytes"
-    );
-    let (trie, replacements) = rest
-        .split_at_checked(size)
-        .context("its trie is cut short")?;
-    let replacements =
-        std::str::from_utf8(replacements).context("its replacements are not UTF-8")?;
-    let units: Vec<u32> = trie
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|unit| u32::from_le_bytes(*unit))
-        .collect();
+    ensure!(size > 0 && size.is_multiple_of(4), "its trie has {size} bytes");
+    let (trie, replacements) = rest.split_at_checked(size).context("its trie is cut short")?;
+    let replacements = std::str::from_utf8(replacements).context("its replacements are not UTF-8")?;
+    let units: Vec<u32> = trie.as_chunks::<4>().0.iter().map(|unit| u32::from_le_bytes(*unit)).collect();
     walk(&units, replacements)
 }
 
 fn walk(units: &[u32], replacements: &str) -> Result<()> {
-    let unit = |at: usize| {
-        units
-            .get(at)
-            .copied()
-            .context("its trie leads out of the table")
-    };
+    let unit = |at: usize| units.get(at).copied().context("its trie leads out of the table");
     let mut seen = vec![false; units.len()];
     let mut open = vec![distance(units[0])];
     while let Some(node) = open.pop() {
@@ -95,10 +77,7 @@ mod tests {
 
     #[test]
     fn a_whole_table_passes() {
-        let trie: Vec<u8> = replaces_a(0)
-            .iter()
-            .flat_map(|unit| unit.to_le_bytes())
-            .collect();
+        let trie: Vec<u8> = replaces_a(0).iter().flat_map(|unit| unit.to_le_bytes()).collect();
         check(&[&(trie.len() as u32).to_le_bytes(), &trie[..], b"b\0"].concat()).unwrap();
     }
 
@@ -118,10 +97,7 @@ mod tests {
     fn a_trie_in_a_circle_ends() {
         let mut units = vec![0; 256];
         units[0x61] = 0x61 | (0x61 << 10);
-        let trie: Vec<u8> = units
-            .iter()
-            .flat_map(|unit: &u32| unit.to_le_bytes())
-            .collect();
+        let trie: Vec<u8> = units.iter().flat_map(|unit: &u32| unit.to_le_bytes()).collect();
         check(&[&(trie.len() as u32).to_le_bytes(), &trie[..]].concat()).unwrap();
     }
 }

@@ -33,18 +33,10 @@ pub(super) fn parse(text: &str) -> Result<Tokenizer> {
     for part in ["post_processor", "truncation", "padding"] {
         file[part] = Value::Null;
     }
-    let inner: tokenizers::Tokenizer = file
-        .to_string()
-        .parse()
-        .map_err(anyhow::Error::from_boxed)?;
+    let inner: tokenizers::Tokenizer = file.to_string().parse().map_err(anyhow::Error::from_boxed)?;
     let mut hidden = vocabulary.hidden;
     hidden.resize(inner.get_vocab_size(true), false);
-    for Added {
-        id,
-        content,
-        special,
-    } in added.iter().filter(|token| !is_control(&token.content))
-    {
+    for Added { id, content, special } in added.iter().filter(|token| !is_control(&token.content)) {
         let found = inner.token_to_id(content);
         ensure!(
             found == u32::try_from(*id).ok() && *id < hidden.len(),
@@ -57,22 +49,15 @@ pub(super) fn parse(text: &str) -> Result<Tokenizer> {
 
 /// The model's vocabulary with its control tokens hidden.
 fn vocabulary(model: &Value, added: &[Added]) -> Result<Vocabulary> {
-    let entries = Vec::<(String, f64)>::deserialize(&model["vocab"])
-        .context("its vocab is not a list of [token, score]")?;
+    let entries =
+        Vec::<(String, f64)>::deserialize(&model["vocab"]).context("its vocab is not a list of [token, score]")?;
     for Added { id, content, .. } in added.iter().filter(|token| is_control(&token.content)) {
         let found = entries.get(*id).map(|(token, _)| token);
-        ensure!(
-            found == Some(content),
-            "its control token {content} claims id {id}, where the vocab has {found:?}"
-        );
+        ensure!(found == Some(content), "its control token {content} claims id {id}, where the vocab has {found:?}");
     }
     let mut vocabulary = Vocabulary::default();
     for (token, score) in entries {
-        let kind = if is_control(&token) {
-            PieceKind::Hidden
-        } else {
-            PieceKind::Text
-        };
+        let kind = if is_control(&token) { PieceKind::Hidden } else { PieceKind::Text };
         vocabulary.push(token, score, kind);
     }
     vocabulary.check()?;
@@ -82,32 +67,17 @@ fn vocabulary(model: &Value, added: &[Added]) -> Result<Vocabulary> {
 /// Checks what hiding control tokens and decoding rely on, and tables that the library would walk unchecked.
 fn check_pipeline(file: &Value) -> Result<()> {
     let model = &file["model"];
-    ensure!(
-        model["type"] == "Unigram",
-        "its model is {}, not a Unigram",
-        model["type"]
-    );
-    ensure!(
-        model["byte_fallback"] != true,
-        "its unknown characters become bytes (byte_fallback)"
-    );
-    ensure!(
-        model["unk_id"] == Tokenizer::UNK,
-        "its unk_id is {}, and T5's is {}",
-        model["unk_id"],
-        Tokenizer::UNK
-    );
+    ensure!(model["type"] == "Unigram", "its model is {}, not a Unigram", model["type"]);
+    ensure!(model["byte_fallback"] != true, "its unknown characters become bytes (byte_fallback)");
+    ensure!(model["unk_id"] == Tokenizer::UNK, "its unk_id is {}, and T5's is {}", model["unk_id"], Tokenizer::UNK);
     for part in ["pre_tokenizer", "decoder"] {
         let spaces = steps(&file[part], "Metaspace");
-        let known = spaces
-            .iter()
-            .any(|step| step["replacement"] == SPACE.to_string());
+        let known = spaces.iter().any(|step| step["replacement"] == SPACE.to_string());
         ensure!(known, "its {part} has no Metaspace step with {SPACE}");
     }
     for step in steps(&file["normalizer"], "Precompiled") {
         let table = step["precompiled_charsmap"].as_str().and_then(base64);
-        charsmap::check(&table.context("its precompiled_charsmap is not base64")?)
-            .context("precompiled_charsmap")?;
+        charsmap::check(&table.context("its precompiled_charsmap is not base64")?).context("precompiled_charsmap")?;
     }
     Ok(())
 }
@@ -155,13 +125,7 @@ mod tests {
 
     #[test]
     fn base64_agrees_with_its_standard() {
-        for (text, bytes) in [
-            ("", ""),
-            ("Zg==", "f"),
-            ("Zm8=", "fo"),
-            ("Zm9v", "foo"),
-            ("Zm9vYmFy", "foobar"),
-        ] {
+        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9v", "foo"), ("Zm9vYmFy", "foobar")] {
             assert_eq!(base64(text).unwrap(), bytes.as_bytes());
         }
         assert_eq!(base64("+/+/").unwrap(), [0xfb, 0xff, 0xbf]);
@@ -177,7 +141,8 @@ mod tests {
     }
 
     fn small() -> Value {
-        let spaces = serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
+        let spaces =
+            serde_json::json!({"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": true});
         serde_json::json!({
             "version": "1.0",
             "truncation": {"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0},
@@ -205,16 +170,8 @@ mod tests {
         let tokenizer = parse(&small().to_string()).unwrap();
         assert_eq!(tokenizer.vocab_size(), 7);
         // Five ids where the file's own truncation would have left two.
-        assert_eq!(
-            tokenizer.encode("a [SEP] a a").unwrap(),
-            [3, 4, 5, 3, 4, 3, 4, 1]
-        );
-        assert!(
-            !tokenizer
-                .encode_without_eos("a </s> a</s>")
-                .unwrap()
-                .contains(&1)
-        );
+        assert_eq!(tokenizer.encode("a [SEP] a a").unwrap(), [3, 4, 5, 3, 4, 3, 4, 1]);
+        assert!(!tokenizer.encode_without_eos("a </s> a</s>").unwrap().contains(&1));
         assert_eq!(tokenizer.decode(&[3, 4, 6, 5, 1, 0]).unwrap(), "a[SEP]");
     }
 
@@ -224,10 +181,7 @@ mod tests {
         assert!(format!("{:#}", parse("[]").err().unwrap()).contains("not a Unigram"));
         assert!(complaint(|file| file["model"]["type"] = "BPE".into()).contains("\"BPE\""));
         assert!(complaint(|file| file["model"]["unk_id"] = 0.into()).contains("unk_id is 0"));
-        assert!(
-            complaint(|file| file["model"]["byte_fallback"] = true.into())
-                .contains("byte_fallback")
-        );
+        assert!(complaint(|file| file["model"]["byte_fallback"] = true.into()).contains("byte_fallback"));
         assert!(complaint(|file| file["model"]["vocab"] = 3.into()).contains("vocab"));
         assert!(complaint(|file| file["decoder"] = Value::Null).contains("decoder"));
         assert!(complaint(|file| file["pre_tokenizer"] = Value::Null).contains("pre_tokenizer"));
@@ -242,10 +196,7 @@ mod tests {
         };
         assert!(complaint(table("?")).contains("base64"));
         assert!(complaint(table("BAAAAAAAAAA=")).contains("out of the table"));
-        assert!(
-            complaint(|file| file["normalizer"] = serde_json::json!({"type": "Nothing"})).len()
-                > 10
-        );
+        assert!(complaint(|file| file["normalizer"] = serde_json::json!({"type": "Nothing"})).len() > 10);
     }
 
     #[test]
@@ -257,10 +208,7 @@ mod tests {
         assert!(complaint(entry(0, "<s>", 0.0)).contains("token 0 is <s>"));
         assert!(complaint(entry(4, "", 0.0)).contains("token 4 is empty"));
         assert!(complaint(entry(4, "▁", 0.0)).contains("twice"));
-        assert!(
-            complaint(|file| file["model"]["vocab"] = serde_json::json!([]))
-                .contains("claims id 1")
-        );
+        assert!(complaint(|file| file["model"]["vocab"] = serde_json::json!([])).contains("claims id 1"));
         assert!(complaint(|file| file["model"]["vocab"][4][1] = Value::Null).contains("vocab"));
     }
 }

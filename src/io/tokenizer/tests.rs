@@ -10,14 +10,8 @@ static T5: LazyLock<Tokenizer> = LazyLock::new(|| Tokenizer::open(Path::new(FOLD
 #[test]
 fn ids_are_those_of_the_fast_tokenizer() {
     let cases: [(&str, &[u32]); 24] = [
-        (
-            "Hello world, this is the T5 tokenizer.",
-            &[8774, 296, 6, 48, 19, 8, 332, 755, 14145, 8585, 5, 1],
-        ),
-        (
-            "A long paragraph for summarization.",
-            &[71, 307, 8986, 21, 4505, 1635, 1707, 5, 1],
-        ),
+        ("Hello world, this is the T5 tokenizer.", &[8774, 296, 6, 48, 19, 8, 332, 755, 14145, 8585, 5, 1]),
+        ("A long paragraph for summarization.", &[71, 307, 8986, 21, 4505, 1635, 1707, 5, 1]),
         ("", &[1]),
         ("   ", &[1]),
         ("\n\t", &[1]),
@@ -30,10 +24,7 @@ fn ids_are_those_of_the_fast_tokenizer() {
         ("two  spaces   three", &[192, 4856, 386, 1]),
         ("tab\tand\nnewline\r\nend", &[3808, 11, 126, 747, 414, 1]),
         ("  leading and trailing  ", &[1374, 11, 5032, 53, 1]),
-        (
-            "Cirith Ungol [SEP] genre",
-            &[4385, 30922, 597, 7579, 784, 134, 8569, 908, 5349, 1],
-        ),
+        ("Cirith Ungol [SEP] genre", &[4385, 30922, 597, 7579, 784, 134, 8569, 908, 5349, 1]),
         ("▁a ▁▁ b", &[3, 9, 3, 115, 1]),
         ("日本語", &[3, 2, 1]),
         ("100,000 km²", &[18829, 2280, 357, 1]),
@@ -55,10 +46,7 @@ fn text_cannot_forge_a_control_token() {
     let cases: [(&str, &[u32]); 4] = [
         ("</s>", &[3, 2, 87, 7, 3155, 1]),
         ("a </s> b", &[3, 9, 3, 2, 87, 7, 3155, 3, 115, 1]),
-        (
-            "<extra_id_0>",
-            &[3, 2, 25666, 834, 23, 26, 834, 632, 3155, 1],
-        ),
+        ("<extra_id_0>", &[3, 2, 25666, 834, 23, 26, 834, 632, 3155, 1]),
         ("<pad> <unk>", &[3, 2, 5612, 3155, 3, 2, 6513, 3155, 1]),
     ];
     for (text, ids) in cases {
@@ -69,16 +57,9 @@ fn text_cannot_forge_a_control_token() {
 #[test]
 fn decoding_skips_control_tokens_and_refuses_ids_beyond_the_vocabulary() {
     assert_eq!(T5.vocab_size(), 32100);
-    assert_eq!(
-        T5.decode(&[0, 8774, 32099, 296, 2, 6, 32000, 1, 0])
-            .unwrap(),
-        "Hello world,"
-    );
+    assert_eq!(T5.decode(&[0, 8774, 32099, 296, 2, 6, 32000, 1, 0]).unwrap(), "Hello world,");
     assert_eq!(T5.decode(&[]).unwrap(), "");
-    assert_eq!(
-        T5.decode(&[1374, 11, 5032, 53, 1]).unwrap(),
-        "leading and trailing"
-    );
+    assert_eq!(T5.decode(&[1374, 11, 5032, 53, 1]).unwrap(), "leading and trailing");
     let said = format!("{:#}", T5.decode(&[5, 32100]).unwrap_err());
     assert!(said.contains("32100"), "{said}");
 }
@@ -106,22 +87,15 @@ fn a_damaged_file_is_named() {
     let whole = std::fs::read(Path::new(FOLDER).join(SPIECE)).unwrap();
     std::fs::write(folder.path().join(SPIECE), &whole[..whole.len() / 2]).unwrap();
     let said = format!("{:#}", Tokenizer::open(folder.path()).err().unwrap());
-    assert!(
-        said.contains(SPIECE) && said.contains("ends early"),
-        "{said}"
-    );
+    assert!(said.contains(SPIECE) && said.contains("ends early"), "{said}");
     std::fs::write(folder.path().join(JSON), "{}").unwrap();
     let said = format!("{:#}", Tokenizer::open(folder.path()).err().unwrap());
-    assert!(
-        said.contains(JSON) && said.contains("not a Unigram"),
-        "{said}"
-    );
+    assert!(said.contains(JSON) && said.contains("not a Unigram"), "{said}");
 }
 
 #[test]
 fn a_vocabulary_that_is_not_t5s_is_refused() {
-    let piece =
-        |text: &[u8]| [&[0x0a, text.len() as u8 + 2, 0x0a, text.len() as u8], text].concat();
+    let piece = |text: &[u8]| [&[0x0a, text.len() as u8 + 2, 0x0a, text.len() as u8], text].concat();
     let unk_is_two = [0x12, 3, 0xc0, 2, 2];
     let complaint = |model: Vec<u8>| {
         let folder = tempfile::tempdir().unwrap();
@@ -130,21 +104,9 @@ fn a_vocabulary_that_is_not_t5s_is_refused() {
         format!("{:#}", Tokenizer::from_spiece(&path).err().unwrap())
     };
     assert!(complaint(piece(b"<unk>")).contains("unknown piece has id 0"));
-    let swapped = [
-        piece(b"<s>"),
-        piece(b"</s>"),
-        piece(b"<unk>"),
-        unk_is_two.to_vec(),
-    ]
-    .concat();
+    let swapped = [piece(b"<s>"), piece(b"</s>"), piece(b"<unk>"), unk_is_two.to_vec()].concat();
     assert!(complaint(swapped).contains("token 0 is <s>"));
-    let t5 = [
-        piece(b"<pad>"),
-        piece(b"</s>"),
-        piece(b"<unk>"),
-        unk_is_two.to_vec(),
-    ]
-    .concat();
+    let t5 = [piece(b"<pad>"), piece(b"</s>"), piece(b"<unk>"), unk_is_two.to_vec()].concat();
     assert!(complaint([t5.clone(), piece(b"")].concat()).contains("token 3 is empty"));
     assert!(complaint([t5.clone(), piece(b"a"), piece(b"a")].concat()).contains("twice"));
     let charsmap = [0x1a, 4, 0x12, 2, 0, 0];
@@ -158,7 +120,8 @@ fn a_megabyte_without_spaces_is_encoded() {
 }
 
 /// Words, numbers and punctuation as English passages have them, all inside T5's vocabulary.
-const CORPUS: &str = r"([A-Z]?[a-zéèäöüșț]{1,12}|[0-9]{1,4})([,.;:!?)%]| \(|'s)?( ([A-Z]?[a-z]{1,12}|[0-9]{1,4})[,.]?){0,20}";
+const CORPUS: &str =
+    r"([A-Z]?[a-zéèäöüșț]{1,12}|[0-9]{1,4})([,.;:!?)%]| \(|'s)?( ([A-Z]?[a-z]{1,12}|[0-9]{1,4})[,.]?){0,20}";
 
 proptest! {
     #[test]

@@ -28,29 +28,16 @@ impl Vocabulary {
 
     /// Checks what the model relies on: T5's first three tokens, no token twice or empty, finite scores.
     pub fn check(&self) -> Result<()> {
-        let control = [
-            (Tokenizer::PAD, "<pad>"),
-            (Tokenizer::EOS, "</s>"),
-            (Tokenizer::UNK, "<unk>"),
-        ];
+        let control = [(Tokenizer::PAD, "<pad>"), (Tokenizer::EOS, "</s>"), (Tokenizer::UNK, "<unk>")];
         for (id, token) in control {
-            let found = self
-                .tokens
-                .get(id as usize)
-                .map_or("nothing", |(found, _)| found.trim_start());
-            ensure!(
-                found == token,
-                "its token {id} is {found}, and T5's is {token}"
-            );
+            let found = self.tokens.get(id as usize).map_or("nothing", |(found, _)| found.trim_start());
+            ensure!(found == token, "its token {id} is {found}, and T5's is {token}");
         }
         let mut seen = HashSet::with_capacity(self.tokens.len());
         for (id, (token, score)) in self.tokens.iter().enumerate() {
             ensure!(!token.is_empty(), "its token {id} is empty");
             ensure!(score.is_finite(), "its token {id} has the score {score}");
-            ensure!(
-                seen.insert(token),
-                "its token {id}, {token:?}, is there twice"
-            );
+            ensure!(seen.insert(token), "its token {id}, {token:?}, is there twice");
         }
         Ok(())
     }
@@ -58,10 +45,7 @@ impl Vocabulary {
 
 /// Whether a token is one of T5's control tokens by name.
 pub(super) fn is_control(token: &str) -> bool {
-    let sentinel = token
-        .strip_prefix("<extra_id_")
-        .and_then(|rest| rest.strip_suffix('>'));
+    let sentinel = token.strip_prefix("<extra_id_").and_then(|rest| rest.strip_suffix('>'));
     matches!(token, "<pad>" | "</s>" | "<unk>")
-        || sentinel
-            .is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
+        || sentinel.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()))
 }

@@ -3,20 +3,12 @@ use crate::kilt::{Output, Provenance};
 
 /// A record of (answer, evidence pages) outputs.
 fn record(id: &str, outputs: &[(&str, &[&str])]) -> Record {
-    let evidence = |page: &&str| Provenance {
-        wikipedia_id: page.to_string(),
-        ..Provenance::default()
-    };
+    let evidence = |page: &&str| Provenance { wikipedia_id: page.to_string(), ..Provenance::default() };
     let outputs = outputs.iter().map(|(answer, pages)| Output {
         answer: Some(answer.to_string()),
         provenance: (!pages.is_empty()).then(|| pages.iter().map(evidence).collect()),
     });
-    Record {
-        id: id.into(),
-        input: "?".into(),
-        outputs: outputs.collect(),
-        meta: serde_json::Value::Null,
-    }
+    Record { id: id.into(), input: "?".into(), outputs: outputs.collect(), meta: serde_json::Value::Null }
 }
 
 fn guess(id: &str, answer: &str, pages: &[&str]) -> Prediction {
@@ -33,14 +25,7 @@ fn near(a: f64, b: f64) {
 
 fn gold() -> Vec<Record> {
     vec![
-        record(
-            "1",
-            &[
-                ("Lake Como", &["p1"]),
-                ("Como", &[]),
-                ("Lago di Como", &["p2", "p3"]),
-            ],
-        ),
+        record("1", &[("Lake Como", &["p1"]), ("Como", &[]), ("Lago di Como", &["p2", "p3"])]),
         record("2", &[("1932", &["p4"])]),
         record("3", &[("the blue rose", &["p5"])]),
         record("4", &[("Ada", &[])]),
@@ -86,18 +71,8 @@ fn pages_are_averaged_over_records() {
     assert_eq!((scores.records, scores.without_evidence), (4, 1));
     near(scores.r_precision, 2.0 / 4.0);
     let want = [
-        AtK {
-            k: 2,
-            precision: 1.5 / 4.0,
-            recall: 2.5 / 4.0,
-            success_rate: 3.0 / 4.0,
-        },
-        AtK {
-            k: 1,
-            precision: 2.0 / 4.0,
-            recall: 1.5 / 4.0,
-            success_rate: 2.0 / 4.0,
-        },
+        AtK { k: 2, precision: 1.5 / 4.0, recall: 2.5 / 4.0, success_rate: 3.0 / 4.0 },
+        AtK { k: 1, precision: 2.0 / 4.0, recall: 1.5 / 4.0, success_rate: 2.0 / 4.0 },
     ];
     assert_eq!(scores.at_k, want);
 }
@@ -112,27 +87,13 @@ fn the_headline_is_the_tasks_own_metric() {
 #[test]
 fn a_perfect_guess_scores_full_marks() {
     let gold = &gold()[..3];
-    let perfect = [
-        guess("1", "Lago di Como", &["p3", "p2"]),
-        guess("2", "1932", &["p4"]),
-        guess("3", "the blue rose", &["p5"]),
-    ];
+    let perfect =
+        [guess("1", "Lago di Como", &["p3", "p2"]), guess("2", "1932", &["p4"]), guess("3", "the blue rose", &["p5"])];
     let scores = score(gold, &perfect, &[1]).unwrap();
-    let want = AnswerScores {
-        accuracy: 1.0,
-        exact_match: 1.0,
-        f1: 1.0,
-        rouge_l: 2.0 * (1.0 / (2.0 + 1e-8)),
-    };
+    let want = AnswerScores { accuracy: 1.0, exact_match: 1.0, f1: 1.0, rouge_l: 2.0 * (1.0 / (2.0 + 1e-8)) };
     assert_eq!(scores.downstream.kilt, scores.downstream.answers);
     near(scores.downstream.answers.rouge_l, want.rouge_l);
-    assert_eq!(
-        (
-            scores.downstream.answers.accuracy,
-            scores.downstream.answers.f1
-        ),
-        (1.0, 1.0)
-    );
+    assert_eq!((scores.downstream.answers.accuracy, scores.downstream.answers.f1), (1.0, 1.0));
     assert_eq!(scores.retrieval.r_precision, 1.0);
     // Record 1 has a second set, {p1}.
     near(scores.retrieval.at_k[0].recall, 2.5 / 3.0);
@@ -154,32 +115,12 @@ fn what_cannot_be_scored_is_named() {
     silent.answer = None;
     let cases = [
         (one(), vec![], "no prediction for id \"1\""),
-        (
-            one(),
-            vec![guess("1", "x", &[]), guess("1", "y", &[])],
-            "two predictions for id \"1\"",
-        ),
-        (
-            [one(), one()].concat(),
-            vec![guess("1", "x", &[])],
-            "two records with id \"1\"",
-        ),
+        (one(), vec![guess("1", "x", &[]), guess("1", "y", &[])], "two predictions for id \"1\""),
+        ([one(), one()].concat(), vec![guess("1", "x", &[])], "two records with id \"1\""),
         (vec![], vec![guess("1", "x", &[])], "no records"),
-        (
-            one(),
-            vec![silent.clone()],
-            "the prediction for id \"1\" has no answer",
-        ),
-        (
-            vec![record("1", &[])],
-            vec![guess("1", "x", &[])],
-            "record \"1\" has no gold answer",
-        ),
-        (
-            vec![record("1", &[(" ", &["p"])])],
-            vec![guess("1", "x", &[])],
-            "record \"1\" has no gold answer",
-        ),
+        (one(), vec![silent.clone()], "the prediction for id \"1\" has no answer"),
+        (vec![record("1", &[])], vec![guess("1", "x", &[])], "record \"1\" has no gold answer"),
+        (vec![record("1", &[(" ", &["p"])])], vec![guess("1", "x", &[])], "record \"1\" has no gold answer"),
     ];
     for (gold, guesses, want) in cases {
         let error = score(&gold, &guesses, &[1]).unwrap_err();
@@ -187,10 +128,5 @@ fn what_cannot_be_scored_is_named() {
     }
     assert!(score_retrieval(&one(), &[guess("1", "x", &[])], &[1, 0]).is_err());
     // Pages can be scored without answers on either side.
-    assert_eq!(
-        score_retrieval(&one(), &[silent], &[1])
-            .unwrap()
-            .r_precision,
-        1.0
-    );
+    assert_eq!(score_retrieval(&one(), &[silent], &[1]).unwrap().r_precision, 1.0);
 }

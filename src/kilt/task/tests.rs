@@ -31,13 +31,8 @@ const HARBOUR: &str = r#"{"id": 17, "input": " which port? ", "output": [
 #[test]
 fn a_record_has_its_answers_and_its_evidence() {
     let records = read(&HARBOUR.replace('\n', " ")).unwrap();
-    let [record] = records.as_slice() else {
-        panic!("{records:?}")
-    };
-    assert_eq!(
-        (record.id.as_str(), record.input.as_str()),
-        ("17", " which port? ")
-    );
+    let [record] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!((record.id.as_str(), record.input.as_str()), ("17", " which port? "));
     assert_eq!(record.answers(), ["Rye", "the town of Rye"]);
     assert_eq!(record.meta["kind"], "place");
     let evidence = &record.outputs[0].evidence()[0];
@@ -58,24 +53,16 @@ fn a_record_has_its_answers_and_its_evidence() {
 
 #[test]
 fn a_test_split_has_no_outputs() {
-    let records = read(
-        "{\"id\": \"a\", \"input\": \"x\"}\n{\"id\": \"b\", \"input\": \"y\", \"output\": []}\n\n",
-    )
-    .unwrap();
-    assert!(
-        records
-            .iter()
-            .all(|r| r.outputs.is_empty() && r.answers().is_empty())
-    );
+    let records =
+        read("{\"id\": \"a\", \"input\": \"x\"}\n{\"id\": \"b\", \"input\": \"y\", \"output\": []}\n\n").unwrap();
+    assert!(records.iter().all(|r| r.outputs.is_empty() && r.answers().is_empty()));
     assert!(records.iter().all(|r| r.meta.is_null()));
 }
 
 #[test]
 fn gzip_is_told_by_content() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
-    encoder
-        .write_all(b"{\"id\": 1, \"input\": \"x\"}\n")
-        .unwrap();
+    encoder.write_all(b"{\"id\": 1, \"input\": \"x\"}\n").unwrap();
     let (_folder, path) = file("plain-name.jsonl", &encoder.finish().unwrap());
     assert_eq!(read_task(&path).unwrap()[0].id, "1");
 }
@@ -89,33 +76,15 @@ fn every_bad_row_is_named() {
         (r#"{"id": null, "input": "x"}"#, "`id` is missing"),
         (r#"{"id": "  ", "input": "x"}"#, "`id` is empty"),
         (r#"{"id": 1.5, "input": "x"}"#, "not a string or an integer"),
-        (
-            r#"{"id": " first ", "input": "x"}"#,
-            "already that of line 1",
-        ),
+        (r#"{"id": " first ", "input": "x"}"#, "already that of line 1"),
         (r#"{"id": "b"}"#, "`input` is missing"),
         (r#"{"id": "b", "input": " \t "}"#, "`input` is empty"),
         (r#"{"id": "b", "input": 5}"#, "`input` is a number"),
-        (
-            r#"{"id": "b", "input": "x", "output": {}}"#,
-            "`output` is an object, not a list",
-        ),
-        (
-            r#"{"id": "b", "input": "x", "output": null}"#,
-            "`output` is null",
-        ),
-        (
-            r#"{"id": "b", "input": "x", "output": ["y"]}"#,
-            "output[0]: it is a string, not an object",
-        ),
-        (
-            r#"{"id": "b", "input": "x", "output": [{"answer": ["y"]}]}"#,
-            "output[0]: `answer` is a list",
-        ),
-        (
-            r#"{"id": "b", "input": "x", "output": [{}, {"provenance": null}]}"#,
-            "output[1]: `provenance` is null",
-        ),
+        (r#"{"id": "b", "input": "x", "output": {}}"#, "`output` is an object, not a list"),
+        (r#"{"id": "b", "input": "x", "output": null}"#, "`output` is null"),
+        (r#"{"id": "b", "input": "x", "output": ["y"]}"#, "output[0]: it is a string, not an object"),
+        (r#"{"id": "b", "input": "x", "output": [{"answer": ["y"]}]}"#, "output[0]: `answer` is a list"),
+        (r#"{"id": "b", "input": "x", "output": [{}, {"provenance": null}]}"#, "output[1]: `provenance` is null"),
         (
             r#"{"id": "b", "input": "x", "output": [{"provenance": [{"wikipedia_id": "1"}, {"title": "T"}]}]}"#,
             "output[0]: provenance[1]: `wikipedia_id` is missing",
@@ -146,10 +115,8 @@ fn bad_files_are_named() {
 
 #[test]
 fn inputs_come_from_a_second_file() {
-    let (_one, task) = file(
-        "triviaqa-dev.jsonl",
-        b"{\"id\": \"q1\"}\n{\"id\": 2}\n{\"id\": \"q3\", \"input\": \"own\"}\n",
-    );
+    let (_one, task) =
+        file("triviaqa-dev.jsonl", b"{\"id\": \"q1\"}\n{\"id\": 2}\n{\"id\": \"q3\", \"input\": \"own\"}\n");
     assert!(format!("{:#}", read_task(&task).unwrap_err()).contains("TriviaQA"));
     let rows = "{\"id\": \"2\", \"input\": \"two?\"}\n{\"id\": \"q1\", \"input\": \"one?\"}\n{\"id\": \"spare\", \"input\": \"z\"}\n";
     let (_two, inputs) = file("inputs.jsonl", rows.as_bytes());
@@ -160,24 +127,12 @@ fn inputs_come_from_a_second_file() {
 
 #[test]
 fn a_bad_inputs_file_is_named() {
-    let (_one, task) = file(
-        "triviaqa-dev.jsonl",
-        b"{\"id\": \"q1\"}\n{\"id\": \"q2\"}\n",
-    );
+    let (_one, task) = file("triviaqa-dev.jsonl", b"{\"id\": \"q1\"}\n{\"id\": \"q2\"}\n");
     let cases = [
-        (
-            "{\"id\": \"q1\", \"input\": \"x\"}\n",
-            "inputs.jsonl: no row gives the input of id \"q2\"",
-        ),
-        (
-            "{\"id\": \"q1\", \"input\": \"x\"}\n{\"id\": \"q1\", \"input\": \"x\"}\n",
-            "inputs.jsonl:2: id \"q1\"",
-        ),
+        ("{\"id\": \"q1\", \"input\": \"x\"}\n", "inputs.jsonl: no row gives the input of id \"q2\""),
+        ("{\"id\": \"q1\", \"input\": \"x\"}\n{\"id\": \"q1\", \"input\": \"x\"}\n", "inputs.jsonl:2: id \"q1\""),
         ("{\"id\": \"q1\"}\n", "inputs.jsonl:1: `input` is missing"),
-        (
-            "{\"id\": \"q1\", \"input\": \" \"}\n",
-            "inputs.jsonl:1: `input` is empty",
-        ),
+        ("{\"id\": \"q1\", \"input\": \" \"}\n", "inputs.jsonl:1: `input` is empty"),
     ];
     for (rows, want) in cases {
         let (_two, inputs) = file("inputs.jsonl", rows.as_bytes());
@@ -189,18 +144,10 @@ fn a_bad_inputs_file_is_named() {
 #[test]
 fn slot_filling_inputs_have_two_halves() {
     let halves = |input: &str| {
-        let record = Record {
-            id: "1".into(),
-            input: input.into(),
-            outputs: vec![],
-            meta: Value::Null,
-        };
+        let record = Record { id: "1".into(), input: input.into(), outputs: vec![], meta: Value::Null };
         record.subject_relation().map(|(s, r)| format!("{s}|{r}"))
     };
-    assert_eq!(
-        halves("River Cam [SEP] mouth of the watercourse").unwrap(),
-        "River Cam|mouth of the watercourse"
-    );
+    assert_eq!(halves("River Cam [SEP] mouth of the watercourse").unwrap(), "River Cam|mouth of the watercourse");
     assert_eq!(halves("who wrote it?"), None);
     assert_eq!(halves(" [SEP] genre"), None);
 }
@@ -210,29 +157,17 @@ fn the_file_name_tells_task_and_metric() {
     let cases = [
         ("/d/nq-dev-kilt.jsonl", "nq", Metric::ExactMatch),
         ("triviaqa-dev_id-kilt.jsonl", "triviaqa", Metric::ExactMatch),
-        (
-            "hotpotqa-train-kilt.jsonl.gz",
-            "hotpotqa",
-            Metric::ExactMatch,
-        ),
+        ("hotpotqa-train-kilt.jsonl.gz", "hotpotqa", Metric::ExactMatch),
         ("fever-dev-kilt.jsonl", "fever", Metric::Accuracy),
         ("trex-dev-kilt.jsonl", "trex", Metric::Accuracy),
-        (
-            "structured_zeroshot-dev-kilt.jsonl",
-            "structured_zeroshot",
-            Metric::Accuracy,
-        ),
+        ("structured_zeroshot-dev-kilt.jsonl", "structured_zeroshot", Metric::Accuracy),
         ("zsre.jsonl", "zsre", Metric::Accuracy),
         ("wiki_desc-dev.jsonl.gz", "wiki_desc", Metric::ExactMatch),
         ("wiki_hop-dev.jsonl.gz", "wiki_hop", Metric::ExactMatch),
         ("wiki_cloze-dev.jsonl.gz", "wiki_cloze", Metric::ExactMatch),
         ("wiki_claim-dev.jsonl.gz", "wiki_claim", Metric::Accuracy),
         ("wiki_slot-dev.jsonl.gz", "wiki_slot", Metric::Accuracy),
-        (
-            "wiki_zeroshot-dev.jsonl.gz",
-            "wiki_zeroshot",
-            Metric::Accuracy,
-        ),
+        ("wiki_zeroshot-dev.jsonl.gz", "wiki_zeroshot", Metric::Accuracy),
     ];
     for (path, name, metric) in cases {
         assert_eq!(task_name(Path::new(path)).unwrap(), name);
