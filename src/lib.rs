@@ -4,6 +4,7 @@
 
 pub mod backend;
 pub mod cpu;
+pub mod eval;
 pub mod io;
 pub mod kilt;
 pub mod memory;

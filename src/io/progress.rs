@@ -46,6 +46,17 @@ impl Progress {
         Self(bar)
     }
 
+    /// A line for a job of unknown length.
+    pub fn counting(label: &str) -> Self {
+        if !std::io::stderr().is_terminal() {
+            return Self::hidden();
+        }
+        let style = ProgressStyle::with_template("{prefix:>14} {human_pos} · {per_sec}").expect("a constant template");
+        let bar = ProgressBar::no_length().with_style(style);
+        bar.set_prefix(label.to_string());
+        Self(bar)
+    }
+
     /// A line that nobody sees.
     pub fn hidden() -> Self {
         Self(ProgressBar::hidden())

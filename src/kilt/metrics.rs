@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::normalise::{normalise, strip};
 use super::rouge::rouge_l;
+use super::task::Metric;
 
 /// Whether the guess is the gold answer letter for letter, outer whitespace aside: no normalisation, case counts.
 pub fn accuracy(guess: &str, gold: &str) -> bool {
@@ -57,6 +58,14 @@ pub struct AnswerScores {
 }
 
 impl AnswerScores {
+    /// The one that a task is judged by.
+    pub fn headline(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Accuracy => self.accuracy,
+            Metric::ExactMatch => self.exact_match,
+        }
+    }
+
     /// A guess against all gold answers of its record: of each metric the highest. An empty guess scores 0, and so does every guess
     /// where there is no gold answer.
     pub fn of(guess: &str, golds: &[&str]) -> Self {

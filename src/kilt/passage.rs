@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 
 use anyhow::Result;
+use serde::{Deserialize, Serialize};
 
 use super::knowledge::{Knowledge, Page};
 use super::sentence::sentences;
@@ -13,7 +14,7 @@ const SECTION: &str = "Section::::";
 const BULLET: &str = "BULLET::::";
 
 /// A piece of a page.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Passage {
     /// `{page}:{n}`, n counting the page's passages from 0: stable as long as the page and the options are the same.
     pub id: String,
@@ -27,6 +28,13 @@ pub struct Passage {
     pub first_paragraph: usize,
     /// Last such paragraph, inclusive.
     pub last_paragraph: usize,
+}
+
+impl Passage {
+    /// The title and the text, as they are searched for an answer.
+    pub fn with_title(&self) -> String {
+        format!("{} {}", self.title, self.text)
+    }
 }
 
 /// How pages are cut.

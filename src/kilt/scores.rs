@@ -22,10 +22,7 @@ pub struct Scores {
 impl Scores {
     /// The task's headline number, in [0, 1].
     pub fn headline(&self, metric: Metric) -> f64 {
-        match metric {
-            Metric::Accuracy => self.downstream.answers.accuracy,
-            Metric::ExactMatch => self.downstream.answers.exact_match,
-        }
+        self.downstream.answers.headline(metric)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -78,6 +78,20 @@ impl<B: Backend> Reader<B> {
             Ok(Mat::upload(&be, spec.rows, spec.cols, begin(spec, seed, stream)))
         })?;
         Ok(Self { be, config, glimmer, weights })
+    }
+
+    /// The same weights, cut elsewhere.
+    ///
+    /// # Errors
+    /// A cut that the encoder does not allow, or one with parts that these weights lack.
+    pub fn recut(self, glimmer: Glimmer) -> Result<Self> {
+        let config = Config { glimmer: Some(glimmer.clone()), ..self.config };
+        config.check()?;
+        let (wanted, there) = (Weights::spec(&config, &glimmer), self.weights.leaves());
+        let wanted = wanted.leaves();
+        let same = wanted.len() == there.len() && wanted.iter().zip(there).all(|(w, t)| (w.rows, w.cols) == (t.rows, t.cols));
+        ensure!(same, "the new cut has other parts than the loaded weights; load the checkpoint again with it");
+        Ok(Self { config, glimmer, ..self })
     }
 
     /// Writes configuration and weights (in bf16) into `folder`; the tokenizer is not the reader's.

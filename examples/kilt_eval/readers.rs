@@ -1,0 +1,219 @@
+//! The readers, one after the other over all tasks.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use glimmer::backend::Backend;
+use glimmer::cpu::{Cpu, Real};
+use glimmer::eval::{Corpus, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint};
+use glimmer::io::{Progress, Tokenizer, interrupted};
+use glimmer::kilt::write_predictions;
+use glimmer::memory::{Format, Store};
+use glimmer::model::{Config, Cut, Glimmer, Reader};
+
+use crate::args::{Args, ReaderName, Retriever};
+use crate::{repository, say};
+
+/// Where the weights come from.
+pub enum Checkpoint {
+    Folder { path: PathBuf, config: Config },
+    Random { seed: u64 },
+}
+
+impl Checkpoint {
+    pub fn open(args: &Args) -> Result<Self> {
+        match &args.checkpoint {
+            Some(path) => Ok(Self::Folder { path: path.clone(), config: Config::read(path)? }),
+            None => Ok(Self::Random { seed: args.seed }),
+        }
+    }
+
+    pub fn is_random(&self) -> bool {
+        matches!(self, Self::Random { .. })
+    }
+
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Folder { path, .. } => path.display().to_string(),
+            Self::Random { seed } => format!("random weights of seed {seed}, 12 layers, d = 128"),
+        }
+    }
+
+    fn config(&self) -> Config {
+        match self {
+            Self::Folder { config, .. } => config.clone(),
+            Self::Random { .. } => Config::mini(),
+        }
+    }
+
+    fn tokenizer(&self) -> Result<Tokenizer> {
+        match self {
+            Self::Folder { path, .. } => Tokenizer::open(path),
+            Self::Random { .. } => Tokenizer::open(&repository().join("data/tokenizer")),
+        }
+    }
+
+    fn load<T: Real>(&self, glimmer: Glimmer) -> Result<Reader<Cpu<T>>> {
+        match self {
+            Self::Folder { path, .. } => Reader::load(Cpu::default(), path, |_| Ok(glimmer)),
+            Self::Random { seed } => Reader::random(Cpu::default(), Config::mini(), glimmer, *seed),
+        }
+    }
+}
+
+/// A reader's cut, and how many passages it is given.
+struct Setting {
+    name: ReaderName,
+    glimmer: Glimmer,
+    k: usize,
+}
+
+impl Setting {
+    fn new(args: &Args, name: ReaderName, config: &Config) -> Result<Self> {
+        let k = |default: usize| args.k.map_or(default, usize::from);
+        let layers = config.num_layers;
+        let stored = config.glimmer.clone();
+        let alpha = args.alpha.unwrap_or_else(|| match &stored {
+            Some(glimmer) => glimmer.live_layers as f64 / layers as f64,
+            None => 1.0 / 3.0,
+        });
+        let (glimmer, k) = match name {
+            ReaderName::Fid => (Glimmer::new(Cut::fid(layers), k(5)), k(5)),
+            ReaderName::Lumen => (Glimmer::new(Cut::nearest(layers, alpha, 0.0)?, k(10)), k(10)),
+            ReaderName::Glimmer => {
+                let beta = args.beta.unwrap_or_else(|| match &stored {
+                    Some(glimmer) if glimmer.live_layers > 0 => glimmer.rerank_layers as f64 / glimmer.live_layers as f64,
+                    _ => 0.25,
+                });
+                let cut = Cut::nearest(layers, alpha, beta)?;
+                let m = args.m.map(usize::from).or(stored.as_ref().map(|glimmer| glimmer.selected)).unwrap_or(5);
+                let rest = stored.unwrap_or_else(|| Glimmer::new(cut, m));
+                let Cut { live_layers, rerank_layers } = cut;
+                (Glimmer { live_layers, rerank_layers, selected: m.min(k(25)), ..rest }, k(25))
+            }
+        };
+        Ok(Self { name, glimmer, k })
+    }
+}
+
+/// Runs every reader over every task.
+pub fn run<T: Real>(
+    args: &Args,
+    checkpoint: &Checkpoint,
+    tasks: &[Task],
+    corpus: Option<&Corpus>,
+) -> Result<Vec<ReaderReport>> {
+    let config = checkpoint.config();
+    let prompts = Prompts {
+        tokenizer: checkpoint.tokenizer()?,
+        question_tokens: args.question_tokens.get(),
+        passage_tokens: args.passage_tokens.get(),
+    };
+    let mut loaded: Option<Reader<Cpu<T>>> = None;
+    let mut reports = Vec::new();
+    for &name in &args.readers {
+        if interrupted() {
+            break;
+        }
+        let setting = Setting::new(args, name, &config)?;
+        let reader = match loaded.take() {
+            Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => reader.recut(setting.glimmer.clone())?,
+            _ => checkpoint.load(setting.glimmer.clone())?,
+        };
+        reports.push(read(args, &setting, &reader, &prompts, (tasks, corpus))?);
+        loaded = Some(reader);
+    }
+    Ok(reports)
+}
+
+/// Whether two cuts need the same weights.
+fn same_parts(a: &Glimmer, b: &Glimmer) -> bool {
+    let parts = |g: &Glimmer| (g.score_norm, g.question_encoder, g.reranker);
+    parts(a) == parts(b) && (a.cut() == b.cut() || parts(a) == (false, false, false))
+}
+
+fn read<T: Real>(
+    args: &Args,
+    setting: &Setting,
+    reader: &Reader<Cpu<T>>,
+    prompts: &Prompts,
+    (tasks, corpus): (&[Task], Option<&Corpus>),
+) -> Result<ReaderReport> {
+    let store = match (args.store.format(), corpus) {
+        // A memory of zero layers would be the embeddings of the tokens, many times their size.
+        (Some(format), Some(corpus)) if reader.memory_layers() > 0 && args.retriever != Retriever::Given => {
+            Some(memory(args, format, reader, corpus, prompts)?)
+        }
+        _ => None,
+    };
+    let run = Run {
+        reader,
+        prompts,
+        corpus,
+        source: store.as_ref().map_or(Source::Fresh, Source::Store),
+        passages: setting.k,
+        batch: args.batch.get(),
+        answer_tokens: args.answer_tokens.get(),
+        cost: args.cost,
+    };
+    let name = setting.name.name();
+    let questions: usize = tasks.iter().map(|task| task.records.len()).sum();
+    let progress = Progress::new(&name, questions as u64);
+    let mut reports: Vec<TaskReport> = Vec::new();
+    for task in tasks {
+        if interrupted() {
+            break;
+        }
+        let done = run.task(task, &progress)?;
+        if let Some(folder) = &args.predictions {
+            let records = &task.records[..done.predictions.len()];
+            predictions(folder, &name, &task.name, records, &done.predictions)?;
+        }
+        reports.push(done.report);
+    }
+    Ok(ReaderReport {
+        reader: name,
+        layers: reader.config.num_layers,
+        live_layers: reader.glimmer.live_layers,
+        rerank_layers: reader.glimmer.rerank_layers,
+        retrieved: setting.k,
+        read: reader.glimmer.selected,
+        memory_bytes_per_passage: store.as_ref().map_or(0.0, Store::bytes_per_passage),
+        tasks: reports,
+    })
+}
+
+/// The store of the whole corpus by this reader, built if need be.
+fn memory<B: Backend>(
+    args: &Args,
+    format: Format,
+    reader: &Reader<B>,
+    corpus: &Corpus,
+    prompts: &Prompts,
+) -> Result<Store> {
+    let fingerprint = memory_fingerprint(reader, corpus, prompts)?;
+    let folder = args.work.join(format!("memory-{format}-{}", &fingerprint[..12]));
+    if !folder.exists() {
+        let plan = MemoryPlan::new(corpus, prompts, reader.config.d_model, format)?;
+        let megabytes = plan.bytes as f64 / 1e6;
+        let tokens = plan.tokens as f64 / 1e3;
+        say(&format!(
+            "memory: {} passages, about {tokens:.0} thousand tokens, {megabytes:.0} MB in {}",
+            plan.passages,
+            folder.display()
+        ));
+    }
+    build_memory(&folder, format, reader, corpus, prompts)
+}
+
+fn predictions(
+    folder: &Path,
+    reader: &str,
+    task: &str,
+    records: &[glimmer::kilt::Record],
+    predictions: &[glimmer::kilt::Prediction],
+) -> Result<()> {
+    let folder = folder.join(reader);
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    write_predictions(&folder.join(format!("{task}.jsonl")), records, predictions)
+}
