@@ -53,7 +53,7 @@
 //! The price of a removal is a mark in the index; [`compact()`] gives the room back. The free room of the disk is not
 //! asked before building, since the standard library cannot: compare [`estimate`] with it.
 //!
-//! The files byte by byte are on the page of [`format`](self::format).
+//! The files byte by byte are on the page of [`mod@format`].
 
 mod build;
 mod catalog;

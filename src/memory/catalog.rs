@@ -85,15 +85,11 @@ impl Catalog {
         let (record, next) = Record::parse(log, at).context("it cannot be read")?;
         match record {
             Record::Added(entry) => {
-                ensure!(
-                    !self.contains(log, entry.id),
-                    "passage {:?} is there already",
-                    entry.id
-                );
                 self.extend(&entry)?;
+                let old = self.table.set(log, entry.id, at);
+                ensure!(old.is_none(), "passage {:?} is there already", entry.id);
                 self.additions += 1;
                 self.tokens += u64::from(entry.tokens);
-                self.table.set(log, entry.id, at);
             }
             Record::Moved(entry) => {
                 let old = self

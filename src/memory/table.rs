@@ -7,6 +7,10 @@ use super::log::Record;
 /// No record lies at these offsets, the index's header does.
 const EMPTY: u64 = 0;
 const DELETED: u64 = 1;
+/// A slot's low bits hold the offset (an index of 256 TB), the high ones some of the id's hash: a search then looks at
+/// hardly any id but the one it wants, each look being a cache miss.
+const OFFSET_BITS: u32 = 48;
+const OFFSET: u64 = (1 << OFFSET_BITS) - 1;
 
 /// Open addressing with linear probing; at most three quarters of the slots are ever taken.
 pub(super) struct Table {
@@ -33,26 +37,29 @@ impl Table {
 
     /// Where the record of `id` begins in `log`.
     pub fn find(&self, log: &[u8], id: &str) -> Option<usize> {
-        let slot = self.slot(log, id);
-        (self.slots[slot] != EMPTY).then(|| self.slots[slot] as usize)
+        let slot = self.slot(log, id, self.hasher.hash_one(id));
+        offset(self.slots[slot])
     }
 
-    /// Lets `id` stand for the record at `at`, in place of the one it stood for.
-    pub fn set(&mut self, log: &[u8], id: &str, at: usize) {
+    /// Lets `id` stand for the record at `at`, and returns the one it stood for.
+    pub fn set(&mut self, log: &[u8], id: &str, at: usize) -> Option<usize> {
         if (self.taken + 1) * 4 > self.slots.len() * 3 {
             self.grow(log);
         }
-        let slot = self.slot(log, id);
-        if self.slots[slot] == EMPTY {
+        let hash = self.hasher.hash_one(id);
+        let slot = self.slot(log, id, hash);
+        let old = offset(self.slots[slot]);
+        if old.is_none() {
             self.taken += 1;
             self.live += 1;
         }
-        self.slots[slot] = at as u64;
+        self.slots[slot] = tag(hash) | at as u64;
+        old
     }
 
     /// Forgets `id`.
     pub fn remove(&mut self, log: &[u8], id: &str) {
-        let slot = self.slot(log, id);
+        let slot = self.slot(log, id, self.hasher.hash_one(id));
         if self.slots[slot] != EMPTY {
             self.slots[slot] = DELETED;
             self.live -= 1;
@@ -60,14 +67,15 @@ impl Table {
     }
 
     /// The slot that holds `id`, or the empty one that ends the search for it.
-    fn slot(&self, log: &[u8], id: &str) -> usize {
+    fn slot(&self, log: &[u8], id: &str, hash: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = self.hasher.hash_one(id) as usize & mask;
+        let mut slot = hash as usize & mask;
         loop {
             match self.slots[slot] {
                 EMPTY => return slot,
                 DELETED => {}
-                at if id_at(log, at as usize) == Some(id) => return slot,
+                found if found & !OFFSET != tag(hash) => {}
+                found if id_at(log, (found & OFFSET) as usize) == Some(id) => return slot,
                 _ => {}
             }
             slot = (slot + 1) & mask;
@@ -79,17 +87,27 @@ impl Table {
         let size = (self.live * 2).next_power_of_two().max(16);
         let mask = size - 1;
         let mut slots = vec![EMPTY; size];
-        for &at in self.slots.iter().filter(|&&at| at > DELETED) {
-            let id = id_at(log, at as usize).unwrap_or_default();
+        for &old in &self.slots {
+            let Some(id) = offset(old).and_then(|at| id_at(log, at)) else {
+                continue;
+            };
             let mut slot = self.hasher.hash_one(id) as usize & mask;
             while slots[slot] != EMPTY {
                 slot = (slot + 1) & mask;
             }
-            slots[slot] = at;
+            slots[slot] = old;
         }
         self.slots = slots;
         self.taken = self.live;
     }
+}
+
+fn tag(hash: u64) -> u64 {
+    hash & !OFFSET
+}
+
+fn offset(slot: u64) -> Option<usize> {
+    (slot > DELETED).then_some((slot & OFFSET) as usize)
 }
 
 fn id_at(log: &[u8], at: usize) -> Option<&str> {
