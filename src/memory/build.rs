@@ -21,6 +21,7 @@ const LISTED_IDS: usize = 20;
 ///
 /// Passages become durable with [`commit`](Self::commit) and visible to readers with [`finish`](Self::finish). A writer
 /// that is killed or dropped in between loses what it had not committed; opening the folder again goes on from there.
+/// It keeps the index in memory: about 60 bytes a passage, 1.3 GB for all of KILT.
 pub struct Builder {
     pub(super) folder: PathBuf,
     pub(super) header: Header,
@@ -352,7 +353,9 @@ impl Builder {
             .context("no shard number is left")?;
         let file = DiskFile::create(shard_path(&self.folder, number))?;
         self.shard = Some((number, file));
+        self.broken = true;
         disk::sync_folder(&self.folder)?;
+        self.broken = false;
         Ok(number)
     }
 

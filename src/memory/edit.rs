@@ -62,14 +62,8 @@ pub(super) fn compact_until(
         .filter(|shard| shard.live < shard.end)
         .map(|shard| shard.number)
         .collect();
-    if builder
-        .journal
-        .catalog
-        .shards
-        .keys()
-        .last()
-        .is_some_and(|last| sparse.contains(last))
-    {
+    let last = builder.journal.catalog.shards.last_key_value();
+    if last.is_some_and(|(last, _)| sparse.contains(last)) {
         builder.close_shard(); // what is emptied must not grow
     }
     let residents = residents(&builder, &sparse);
@@ -77,11 +71,8 @@ pub(super) fn compact_until(
     for number in sparse {
         let first = residents.partition_point(|resident| resident.shard < number);
         let last = residents.partition_point(|resident| resident.shard <= number);
-        if !vacate(
-            &mut builder,
-            &residents[first..last],
-            Watch { progress, stop },
-        )? {
+        let watch = Watch { progress, stop };
+        if !vacate(&mut builder, &residents[first..last], watch)? {
             break;
         }
         disk::delete(&shard_path(folder, number))?;

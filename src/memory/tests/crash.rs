@@ -196,6 +196,15 @@ fn a_torn_index_is_cut_back_to_its_last_frame() {
                 .max();
             let mut builder = Builder::resume(folder.path()).unwrap();
             assert_eq!(builder.len(), kept.unwrap_or(0), "cut at {end}");
+            let bytes = std::fs::metadata(folder.path().join("index-00000.bin"))
+                .unwrap()
+                .len();
+            let last = frames.iter().find(|(_, passages)| Some(*passages) == kept);
+            assert_eq!(
+                bytes as usize,
+                last.map_or(header, |(bytes, _)| *bytes),
+                "cut at {end}"
+            );
             add_missing(&mut builder, 0..6).unwrap();
             builder.finish().unwrap();
             assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..6));
@@ -255,4 +264,16 @@ fn a_full_disk_is_an_error_and_the_build_goes_on_when_there_is_room() {
     drop(builder);
     build(folder.path(), Format::Bf16, 0..6);
     assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..6));
+}
+
+#[test]
+fn a_passage_larger_than_a_shard_can_be_tried_again() {
+    let folder = new_folder();
+    let large = vec![1.0; 100 * WIDTH];
+    let mut builder = Builder::create(folder.path(), spec(Format::Bf16)).unwrap();
+    let full = with_budget(10, || builder.add("large", &large)).0;
+    assert!(message(full).contains("rows-00000.bin"));
+    builder.add("large", &large).unwrap();
+    builder.finish().unwrap();
+    assert_eq!(contents(folder.path())["large"].len(), 832);
 }

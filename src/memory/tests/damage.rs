@@ -197,6 +197,21 @@ fn files_of_two_stores_do_not_mix() {
 }
 
 #[test]
+fn an_index_of_the_same_shape_and_other_contents_is_refused() {
+    let (one, other) = (new_folder(), new_folder());
+    for (folder, value) in [(&one, 1.0), (&other, 2.0)] {
+        let mut builder = Builder::create(folder.path(), spec(Format::Bf16)).unwrap();
+        builder.add("a", &[value; WIDTH]).unwrap();
+        builder.finish().unwrap();
+    }
+    let index = std::fs::read(other.path().join("index-00000.bin")).unwrap();
+    with_file(one.path(), "index-00000.bin", &index, |folder| {
+        assert!(message(Store::open(folder, ENCODER)).contains("index-00000.bin"));
+        assert!(message(Builder::resume(folder)).contains("index-00000.bin"));
+    });
+}
+
+#[test]
 fn a_stopped_verification_says_how_far_it_came() {
     let before = finished();
     let store = Store::open(before.path(), ENCODER).unwrap();

@@ -150,6 +150,22 @@ fn compacting_gives_the_room_back() {
 }
 
 #[test]
+fn a_last_shard_with_room_left_is_compacted_too() {
+    let folder = new_folder();
+    let mut builder =
+        Builder::create(folder.path(), Spec::new(WIDTH, Format::Bf16, ENCODER)).unwrap();
+    add_missing(&mut builder, 0..5).unwrap();
+    builder.remove(&[id(2)]).unwrap();
+    builder.finish().unwrap();
+    let done = compact(folder.path(), &Progress::hidden()).unwrap();
+    assert!(done.complete && done.shards == 1, "{done:?}");
+    assert_eq!(
+        contents(folder.path()),
+        expected(Format::Bf16, [0, 1, 3, 4])
+    );
+}
+
+#[test]
 fn a_store_can_be_emptied_and_filled_again() {
     let folder = new_folder();
     build(folder.path(), Format::Bf16, 0..9);
