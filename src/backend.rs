@@ -249,7 +249,7 @@ pub struct Join<'a, B: Backend> {
 }
 
 /// Token rows as the memory store keeps them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stored<'a> {
     /// `n · d` values.
     Bf16(&'a [bf16]),

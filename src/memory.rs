@@ -77,5 +77,5 @@ pub use format::{Format, Totals, estimate};
 pub use header::{SHARD_BYTES, Spec};
 pub use open::Store;
 pub use recover::Recovery;
-pub use rows::{RowData, Rows};
+pub use rows::Rows;
 pub use verify::{BadPassage, Verification};

@@ -148,7 +148,8 @@ fn cut(folder: &Path, knowledge: &Path, options: ChunkOptions, source: Origin) -
     };
     let (mut rows, mut places) = (create(ROWS)?, create(PLACES)?);
     let (mut hasher, mut end) = (blake3::Hasher::new(), 0u64);
-    let mut about = About { source, pages: 0, empty_pages: 0, passages: 0, longest_words: 0, fingerprint: String::new() };
+    let mut about =
+        About { source, pages: 0, empty_pages: 0, passages: 0, longest_words: 0, fingerprint: String::new() };
     let mut stream = passages(knowledge, options)?;
     let progress = Progress::counting("cutting passages");
     let full = || format!("cannot write the corpus into {}", beside.path().display());
@@ -188,9 +189,7 @@ mod tests {
 
     fn knowledge(folder: &Path, pages: &[(&str, &str)]) -> PathBuf {
         let path = folder.join("knowledge.jsonl");
-        let row = |(id, text): &(&str, &str)| {
-            serde_json::json!({"_id": id, "wikipedia_id": id, "wikipedia_title": id, "text": [format!("{id}\n"), text]})
-        };
+        let row = |(id, text): &(&str, &str)| serde_json::json!({"_id": id, "wikipedia_id": id, "wikipedia_title": id, "text": [format!("{id}\n"), text]});
         let rows: Vec<String> = pages.iter().map(|page| row(page).to_string() + "\n").collect();
         std::fs::write(&path, rows.concat()).unwrap();
         path

@@ -81,10 +81,7 @@ impl Builder {
         let mut header = Header::read(folder)?;
         let found = header.spec();
         ensure!(
-            spec == Spec {
-                shard_bytes: spec.shard_bytes,
-                ..found.clone()
-            },
+            spec == Spec { shard_bytes: spec.shard_bytes, ..found.clone() },
             "{} holds {} rows of width {} by the memory encoder {:?}, and {} rows of width {} by {:?} were to be added: \
              use another folder, or delete this one and build again",
             folder.display(),
@@ -100,8 +97,7 @@ impl Builder {
     }
 
     fn lock(folder: &Path) -> Result<Lock> {
-        std::fs::create_dir_all(folder)
-            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
         Lock::take(folder)
     }
 
@@ -122,9 +118,7 @@ impl Builder {
     fn start(folder: &Path, header: Header, lock: Lock) -> Result<Self> {
         let (journal, recovery) = recover(folder, &header)?;
         let shard = match journal.catalog.shards.last_key_value() {
-            Some((&number, extent)) if extent.live > 0 => {
-                Some((number, DiskFile::open(shard_path(folder, number))?))
-            }
+            Some((&number, extent)) if extent.live > 0 => Some((number, DiskFile::open(shard_path(folder, number))?)),
             _ => None,
         };
         Ok(Self {
@@ -176,30 +170,14 @@ impl Builder {
             id.len(),
             id.chars().take(40).collect::<String>()
         );
-        ensure!(
-            !self.contains(id),
-            "passage {id:?} is in the store already: to replace it, remove it first"
-        );
+        ensure!(!self.contains(id), "passage {id:?} is in the store already: to replace it, remove it first");
         let mut bytes = std::mem::take(&mut self.buffer);
         let added = encode(rows, self.header.width, self.header.format, &mut bytes)
             .with_context(|| format!("passage {id:?}"))
-            .and_then(|tokens| {
-                self.append(
-                    Record::Added,
-                    Passage {
-                        id,
-                        tokens,
-                        bytes: &bytes,
-                    },
-                )
-            });
+            .and_then(|tokens| self.append(Record::Added, Passage { id, tokens, bytes: &bytes }));
         self.buffer = bytes;
         added?;
-        if self.uncommitted >= COMMIT_BYTES {
-            self.commit()
-        } else {
-            Ok(())
-        }
+        if self.uncommitted >= COMMIT_BYTES { self.commit() } else { Ok(()) }
     }
 
     /// Marks passages as removed, all of them or none, and commits. Their room comes back with
@@ -210,22 +188,14 @@ impl Builder {
     pub fn remove<S: AsRef<str>>(&mut self, ids: &[S]) -> Result<()> {
         self.commit()?;
         let ids: BTreeSet<&str> = ids.iter().map(AsRef::as_ref).collect();
-        let unknown: Vec<&str> = ids
-            .iter()
-            .copied()
-            .filter(|id| !self.contains(id))
-            .collect();
+        let unknown: Vec<&str> = ids.iter().copied().filter(|id| !self.contains(id)).collect();
         ensure!(
             unknown.is_empty(),
             "nothing was removed: {} of {} passages are not in the store: {:?}{}",
             unknown.len(),
             ids.len(),
             &unknown[..unknown.len().min(LISTED_IDS)],
-            if unknown.len() > LISTED_IDS {
-                " and more"
-            } else {
-                ""
-            },
+            if unknown.len() > LISTED_IDS { " and more" } else { "" },
         );
         for id in ids {
             self.push(&Record::Removed(id))?;
@@ -247,9 +217,7 @@ impl Builder {
         if let Some((_, file)) = &self.shard {
             file.sync()?;
         }
-        let Journal {
-            file, log, catalog, ..
-        } = &mut self.journal;
+        let Journal { file, log, catalog, .. } = &mut self.journal;
         let start = catalog.end;
         let chain = Frame::seal(log, start, self.pending, &catalog.chain);
         file.write_at(start as u64, &log[start..])?;
@@ -286,12 +254,7 @@ impl Builder {
             index_digest: hex(&catalog.chain),
             passages: catalog.len() as u64,
             tokens: catalog.tokens,
-            shards: live
-                .map(|(&number, extent)| Shard {
-                    number,
-                    bytes: extent.end,
-                })
-                .collect(),
+            shards: live.map(|(&number, extent)| Shard { number, bytes: extent.end }).collect(),
         }
     }
 
@@ -301,11 +264,7 @@ impl Builder {
     }
 
     /// Writes a passage's bytes behind the last one's and notes where.
-    pub(super) fn append<'a>(
-        &mut self,
-        kind: fn(Entry<'a>) -> Record<'a>,
-        passage: Passage<'a>,
-    ) -> Result<()> {
+    pub(super) fn append<'a>(&mut self, kind: fn(Entry<'a>) -> Record<'a>, passage: Passage<'a>) -> Result<()> {
         let Passage { id, tokens, bytes } = passage;
         let shard = self.shard_with_room(bytes.len() as u64)?;
         let offset = self.shard_end(shard);
@@ -313,13 +272,7 @@ impl Builder {
             file.write_at(offset, bytes)?;
         }
         self.uncommitted += bytes.len() as u64;
-        self.push(&kind(Entry {
-            id,
-            tokens,
-            shard,
-            offset,
-            check: check(bytes),
-        }))
+        self.push(&kind(Entry { id, tokens, shard, offset, check: check(bytes) }))
     }
 
     fn push(&mut self, record: &Record<'_>) -> Result<()> {
@@ -348,9 +301,7 @@ impl Builder {
             self.broken = false;
         }
         let last = self.journal.catalog.shards.last_key_value();
-        let number = last
-            .map_or(Some(0), |(number, _)| number.checked_add(1))
-            .context("no shard number is left")?;
+        let number = last.map_or(Some(0), |(number, _)| number.checked_add(1)).context("no shard number is left")?;
         let file = DiskFile::create(shard_path(&self.folder, number))?;
         self.shard = Some((number, file));
         self.broken = true;
@@ -360,11 +311,7 @@ impl Builder {
     }
 
     fn shard_end(&self, number: u32) -> u64 {
-        self.journal
-            .catalog
-            .shards
-            .get(&number)
-            .map_or(0, |extent| extent.end)
+        self.journal.catalog.shards.get(&number).map_or(0, |extent| extent.end)
     }
 
     fn ensure_sound(&self) -> Result<()> {

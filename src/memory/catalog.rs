@@ -66,14 +66,9 @@ impl Catalog {
             let mut at = frame.first;
             for _ in 0..frame.records {
                 let next = self.apply(&log[..frame.last], at);
-                at = next
-                    .with_context(|| format!("the index holds a senseless record at byte {at}"))?;
+                at = next.with_context(|| format!("the index holds a senseless record at byte {at}"))?;
             }
-            ensure!(
-                at == frame.last,
-                "the index's frame at byte {} counts its records wrongly",
-                self.end
-            );
+            ensure!(at == frame.last, "the index's frame at byte {} counts its records wrongly", self.end);
             self.end = frame.end;
             self.chain = frame.chain;
         }
@@ -92,21 +87,14 @@ impl Catalog {
                 self.tokens += u64::from(entry.tokens);
             }
             Record::Moved(entry) => {
-                let old = self
-                    .find(log, entry.id)
-                    .context("it moves a passage that is not there")?;
-                ensure!(
-                    old.tokens == entry.tokens,
-                    "it moves a passage and changes its tokens"
-                );
+                let old = self.find(log, entry.id).context("it moves a passage that is not there")?;
+                ensure!(old.tokens == entry.tokens, "it moves a passage and changes its tokens");
                 self.release(&old);
                 self.extend(&entry)?;
                 self.table.set(log, entry.id, at);
             }
             Record::Removed(id) => {
-                let old = self
-                    .find(log, id)
-                    .context("it removes a passage that is not there")?;
+                let old = self.find(log, id).context("it removes a passage that is not there")?;
                 self.release(&old);
                 self.tokens -= u64::from(old.tokens);
                 self.table.remove(log, id);
@@ -118,8 +106,7 @@ impl Catalog {
 
     /// Bytes of a passage's rows, padding included.
     pub fn passage_bytes(&self, entry: &Entry<'_>) -> u64 {
-        self.format
-            .passage_bytes(u64::from(entry.tokens), self.width)
+        self.format.passage_bytes(u64::from(entry.tokens), self.width)
     }
 
     pub fn contains(&self, log: &[u8], id: &str) -> bool {
@@ -148,15 +135,8 @@ impl Catalog {
         let bytes = self.passage_bytes(entry);
         let shard = self.shards.entry(entry.shard).or_default();
         ensure!(entry.tokens > 0, "passage {:?} has no tokens", entry.id);
-        ensure!(
-            entry.offset == shard.end,
-            "passage {:?} is not at the end of its shard",
-            entry.id
-        );
-        shard.end = shard
-            .end
-            .checked_add(bytes)
-            .context("its shard is larger than any disk")?;
+        ensure!(entry.offset == shard.end, "passage {:?} is not at the end of its shard", entry.id);
+        shard.end = shard.end.checked_add(bytes).context("its shard is larger than any disk")?;
         shard.live += bytes;
         Ok(())
     }
@@ -175,11 +155,7 @@ fn records(log: &[u8]) -> impl Iterator<Item = (usize, Record<'_>)> {
     std::iter::from_fn(move || {
         while left == 0 {
             // The frame's count lies 4 bytes into its header; its chain lies between it and the next one.
-            let start = if at == INDEX_HEADER {
-                at
-            } else {
-                at + FRAME_CHAIN
-            };
+            let start = if at == INDEX_HEADER { at } else { at + FRAME_CHAIN };
             let count = log.get(start + 4..start + 8)?.try_into().ok()?;
             left = u32::from_le_bytes(count);
             at = start + FRAME_HEADER;

@@ -16,11 +16,7 @@ impl DiskFile {
     /// Creates an empty file where none is.
     pub fn create(path: PathBuf) -> Result<Self> {
         step("create", &path)?;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .open(&path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
         let file = file.with_context(|| format!("cannot create {}", path.display()))?;
         Ok(Self { file, path })
     }
@@ -62,17 +58,13 @@ impl DiskFile {
     /// Waits until the file's bytes are on the disk.
     pub fn sync(&self) -> Result<()> {
         step("sync", &self.path)?;
-        self.file
-            .sync_all()
-            .with_context(|| format!("cannot flush {} to the disk", self.path.display()))
+        self.file.sync_all().with_context(|| format!("cannot flush {} to the disk", self.path.display()))
     }
 
     /// Cuts the file off after `bytes`.
     pub fn cut(&self, bytes: u64) -> Result<()> {
         step("cut", &self.path)?;
-        self.file
-            .set_len(bytes)
-            .with_context(|| format!("cannot cut off {}", self.path.display()))
+        self.file.set_len(bytes).with_context(|| format!("cannot cut off {}", self.path.display()))
     }
 }
 
@@ -112,11 +104,7 @@ pub(super) fn sync_folder(folder: &Path) -> Result<()> {
 
 /// One change that happens whole or not at all.
 fn step(what: &'static str, path: &Path) -> Result<()> {
-    anyhow::ensure!(
-        allowed(what, path, 1) == 1,
-        "cannot {what} {}: the test ended this writer",
-        path.display()
-    );
+    anyhow::ensure!(allowed(what, path, 1) == 1, "cannot {what} {}: the test ended this writer", path.display());
     Ok(())
 }
 
@@ -156,11 +144,7 @@ pub(super) mod fault {
     }
 
     pub(super) fn allowed(what: &'static str, path: &Path, want: usize) -> usize {
-        let name = path
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         DONE.with_borrow_mut(|done| done.push((what, name)));
         let allowed = want.min(LEFT.get());
         LEFT.set(LEFT.get() - allowed);

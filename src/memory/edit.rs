@@ -51,17 +51,11 @@ pub fn compact(folder: &Path, progress: &Progress) -> Result<Compaction> {
     compact_until(folder, progress, &interrupted)
 }
 
-pub(super) fn compact_until(
-    folder: &Path,
-    progress: &Progress,
-    stop: &dyn Fn() -> bool,
-) -> Result<Compaction> {
+pub(super) fn compact_until(folder: &Path, progress: &Progress, stop: &dyn Fn() -> bool) -> Result<Compaction> {
     let mut builder = open_finished(folder)?;
     let before = disk_bytes(&builder);
-    let sparse: Vec<u32> = shards_on_disk(&builder)
-        .filter(|shard| shard.live < shard.end)
-        .map(|shard| shard.number)
-        .collect();
+    let sparse: Vec<u32> =
+        shards_on_disk(&builder).filter(|shard| shard.live < shard.end).map(|shard| shard.number).collect();
     let last = builder.journal.catalog.shards.last_key_value();
     if last.is_some_and(|(last, _)| sparse.contains(last)) {
         builder.close_shard(); // what is emptied must not grow
@@ -117,16 +111,9 @@ struct Resident {
 /// The live passages of the given shards (ascending numbers), by their place on disk.
 fn residents(builder: &Builder, shards: &[u32]) -> Vec<Resident> {
     let Journal { log, catalog, .. } = &builder.journal;
-    let live = catalog
-        .entries(log)
-        .filter(|(_, entry)| shards.binary_search(&entry.shard).is_ok());
-    let mut residents: Vec<_> = live
-        .map(|(record, entry)| Resident {
-            shard: entry.shard,
-            offset: entry.offset,
-            record,
-        })
-        .collect();
+    let live = catalog.entries(log).filter(|(_, entry)| shards.binary_search(&entry.shard).is_ok());
+    let mut residents: Vec<_> =
+        live.map(|(record, entry)| Resident { shard: entry.shard, offset: entry.offset, record }).collect();
     residents.sort_unstable_by_key(|resident| (resident.shard, resident.offset));
     residents
 }
@@ -142,8 +129,7 @@ fn vacate(builder: &mut Builder, residents: &[Resident], watch: Watch<'_>) -> Re
         if (watch.stop)() {
             return Ok(false);
         }
-        let (record, _) =
-            Record::parse(&builder.journal.log, resident.record).context("the index changed")?;
+        let (record, _) = Record::parse(&builder.journal.log, resident.record).context("the index changed")?;
         let (Record::Added(entry) | Record::Moved(entry)) = record else {
             continue;
         };
@@ -154,14 +140,7 @@ fn vacate(builder: &mut Builder, residents: &[Resident], watch: Watch<'_>) -> Re
             "passage {id:?} is damaged in {}: remove it, compact, and add it again",
             path.display()
         );
-        builder.append(
-            Record::Moved,
-            Passage {
-                id: &id,
-                tokens,
-                bytes,
-            },
-        )?;
+        builder.append(Record::Moved, Passage { id: &id, tokens, bytes })?;
         watch.progress.add(1);
     }
     builder.commit()?;
@@ -181,8 +160,7 @@ fn rewrite_index(builder: &mut Builder) -> Result<()> {
     entries.sort_unstable_by_key(|entry| (entry.shard, entry.offset));
     let mut compacted = header.to_vec();
     if !entries.is_empty() {
-        let records = u32::try_from(entries.len())
-            .context("the store has more passages than a frame can count")?;
+        let records = u32::try_from(entries.len()).context("the store has more passages than a frame can count")?;
         compacted.resize(written.end + FRAME_HEADER, 0);
         for entry in &entries {
             Record::Added(*entry).write(&mut compacted);
@@ -191,26 +169,15 @@ fn rewrite_index(builder: &mut Builder) -> Result<()> {
     }
     written.read(&compacted)?;
     ensure!(
-        written.end == compacted.len()
-            && written.len() == catalog.len()
-            && written.tokens == catalog.tokens,
+        written.end == compacted.len() && written.len() == catalog.len() && written.tokens == catalog.tokens,
         "the compacted index lost passages; the old one stays"
     );
     let old = index_path(&builder.folder, builder.header.index);
-    let number = builder
-        .header
-        .index
-        .checked_add(1)
-        .context("no index number is left")?;
+    let number = builder.header.index.checked_add(1).context("no index number is left")?;
     let path = index_path(&builder.folder, number);
     disk::replace(&path, &compacted)?;
     let file = DiskFile::open(path)?;
-    builder.journal = Journal {
-        file,
-        log: compacted,
-        catalog: written,
-        unpublished: 0,
-    };
+    builder.journal = Journal { file, log: compacted, catalog: written, unpublished: 0 };
     builder.header.index = number;
     builder.publish()?;
     disk::delete(&old)
@@ -227,11 +194,7 @@ struct ShardOnDisk {
 fn shards_on_disk(builder: &Builder) -> impl Iterator<Item = ShardOnDisk> {
     let shards = builder.journal.catalog.shards.iter();
     shards
-        .map(|(&number, extent)| ShardOnDisk {
-            number,
-            end: extent.end,
-            live: extent.live,
-        })
+        .map(|(&number, extent)| ShardOnDisk { number, end: extent.end, live: extent.live })
         .filter(|shard| shard_path(&builder.folder, shard.number).exists())
 }
 

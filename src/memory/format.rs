@@ -164,22 +164,15 @@ pub struct Totals {
 /// for other rows at most 66 bytes a passage too many, never too few. A further commit adds 40 bytes; `store.json`, a few
 /// hundred bytes, is not counted.
 pub fn estimate(totals: &Totals, width: usize, format: Format) -> u64 {
-    let rows =
-        totals.tokens * format.row_bytes(width) + totals.passages * format.most_padding(width);
+    let rows = totals.tokens * format.row_bytes(width) + totals.passages * format.most_padding(width);
     let records = totals.passages * RECORD_HEADER as u64 + totals.id_bytes;
-    let frame = if totals.passages > 0 {
-        FRAME_HEADER + FRAME_CHAIN
-    } else {
-        0
-    };
+    let frame = if totals.passages > 0 { FRAME_HEADER + FRAME_CHAIN } else { 0 };
     rows + records + (INDEX_HEADER + frame) as u64
 }
 
 /// The check of `bytes`.
 pub(super) fn check(bytes: &[u8]) -> Check {
-    blake3::hash(bytes).as_bytes()[..8]
-        .try_into()
-        .expect("a hash has 32 bytes")
+    blake3::hash(bytes).as_bytes()[..8].try_into().expect("a hash has 32 bytes")
 }
 
 /// The digest of `parts` laid end to end.
@@ -188,9 +181,7 @@ pub(super) fn digest(parts: &[&[u8]]) -> Digest {
     for part in parts {
         hasher.update(part);
     }
-    hasher.finalize().as_bytes()[..16]
-        .try_into()
-        .expect("a hash has 32 bytes")
+    hasher.finalize().as_bytes()[..16].try_into().expect("a hash has 32 bytes")
 }
 
 /// `bytes` in hexadecimal.
@@ -213,11 +204,7 @@ mod tests {
 
     #[test]
     fn kilt_at_t5_large_is_fourteen_terabytes() {
-        let kilt = Totals {
-            passages: 22_220_793,
-            tokens: 22_220_793 * 304,
-            id_bytes: 22_220_793 * 12,
-        };
+        let kilt = Totals { passages: 22_220_793, tokens: 22_220_793 * 304, id_bytes: 22_220_793 * 12 };
         let terabytes = estimate(&kilt, 1024, Format::Bf16) as f64 / 1e12;
         assert!((terabytes - 13.8).abs() < 0.05, "{terabytes}");
     }

@@ -31,12 +31,7 @@ pub struct Spec {
 impl Spec {
     /// A store with shards of [`SHARD_BYTES`].
     pub fn new(width: usize, format: Format, fingerprint: impl Into<String>) -> Self {
-        Self {
-            width,
-            format,
-            fingerprint: fingerprint.into(),
-            shard_bytes: SHARD_BYTES,
-        }
+        Self { width, format, fingerprint: fingerprint.into(), shard_bytes: SHARD_BYTES }
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -45,14 +40,8 @@ impl Spec {
             "a memory store's rows have 1 to {MAX_WIDTH} values, not {}",
             self.width
         );
-        ensure!(
-            self.shard_bytes > 0,
-            "a memory store's shards need a size above 0 bytes"
-        );
-        ensure!(
-            !self.fingerprint.is_empty(),
-            "a memory store needs the fingerprint of its encoder: it is empty"
-        );
+        ensure!(self.shard_bytes > 0, "a memory store's shards need a size above 0 bytes");
+        ensure!(!self.fingerprint.is_empty(), "a memory store needs the fingerprint of its encoder: it is empty");
         Ok(())
     }
 }
@@ -129,8 +118,7 @@ impl Header {
     /// Whether `folder` has a `store.json`.
     pub fn exists(folder: &Path) -> Result<bool> {
         let path = folder.join(HEADER);
-        path.try_exists()
-            .with_context(|| format!("cannot look for {}", path.display()))
+        path.try_exists().with_context(|| format!("cannot look for {}", path.display()))
     }
 
     pub fn read(folder: &Path) -> Result<Self> {
@@ -140,14 +128,12 @@ impl Header {
             folder.display()
         );
         let path = folder.join(HEADER);
-        let bytes =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::from_json(&bytes).with_context(|| path.display().to_string())
     }
 
     fn from_json(bytes: &[u8]) -> Result<Self> {
-        const DAMAGED: &str =
-            "it is damaged: restore it from a copy, or delete the folder and build again";
+        const DAMAGED: &str = "it is damaged: restore it from a copy, or delete the folder and build again";
         let AnyVersion { version } = serde_json::from_slice(bytes).context(DAMAGED)?;
         ensure!(
             version == VERSION,
@@ -155,29 +141,20 @@ impl Header {
              it, or build the store again"
         );
         let sealed: Sealed = serde_json::from_slice(bytes).context(DAMAGED)?;
-        ensure!(
-            sealed.check == sealed.store.check()?,
-            "its check does not match: {DAMAGED}"
-        );
+        ensure!(sealed.check == sealed.store.check()?, "its check does not match: {DAMAGED}");
         sealed.store.spec().check().context(DAMAGED)?;
         Ok(sealed.store)
     }
 
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let sealed = Sealed {
-            version: VERSION,
-            check: self.check()?,
-            store: self.clone(),
-        };
-        let mut json =
-            serde_json::to_vec_pretty(&sealed).context("cannot write the header as JSON")?;
+        let sealed = Sealed { version: VERSION, check: self.check()?, store: self.clone() };
+        let mut json = serde_json::to_vec_pretty(&sealed).context("cannot write the header as JSON")?;
         json.push(b'\n');
         disk::replace(&folder.join(HEADER), &json)
     }
 
     fn check(&self) -> Result<String> {
-        let json =
-            serde_json::to_vec(&(VERSION, self)).context("cannot write the header as JSON")?;
+        let json = serde_json::to_vec(&(VERSION, self)).context("cannot write the header as JSON")?;
         Ok(hex(&check(&json)))
     }
 }
@@ -216,10 +193,7 @@ impl Role {
         match name {
             HEADER | LOCK => Self::Header,
             _ if name.starts_with(".partial-") => Self::Partial,
-            _ => number("index-")
-                .map(Self::Index)
-                .or(number("rows-").map(Self::Shard))
-                .unwrap_or(Self::Foreign),
+            _ => number("index-").map(Self::Index).or(number("rows-").map(Self::Shard)).unwrap_or(Self::Foreign),
         }
     }
 }
@@ -228,9 +202,7 @@ impl Role {
 pub(super) fn files(folder: &Path) -> Result<Vec<(Role, PathBuf)>> {
     let list = || -> std::io::Result<Vec<_>> {
         std::fs::read_dir(folder)?
-            .map(|file| {
-                file.map(|file| (Role::of(&file.file_name().to_string_lossy()), file.path()))
-            })
+            .map(|file| file.map(|file| (Role::of(&file.file_name().to_string_lossy()), file.path())))
             .collect()
     };
     list().with_context(|| format!("cannot list {}", folder.display()))
@@ -253,9 +225,7 @@ impl Lock {
                 "another writer is at work in {}: wait for it, or end it. Reading needs no waiting",
                 folder.display()
             ),
-            Err(TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("cannot lock {}", path.display()))
-            }
+            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
         }
     }
 }
@@ -270,13 +240,7 @@ mod tests {
         assert_eq!(Role::of("rows-123456.bin"), Role::Shard(123_456));
         assert_eq!(Role::of("index-00001.bin"), Role::Index(1));
         assert_eq!(Role::of(".partial-x"), Role::Partial);
-        for foreign in [
-            "rows-+0001.bin",
-            "rows-1.bin",
-            "rows-00001.bin.bak",
-            "notes.txt",
-            "rows-99999999999.bin",
-        ] {
+        for foreign in ["rows-+0001.bin", "rows-1.bin", "rows-00001.bin.bak", "notes.txt", "rows-99999999999.bin"] {
             assert_eq!(Role::of(foreign), Role::Foreign, "{foreign}");
         }
     }
@@ -297,10 +261,7 @@ mod tests {
                     assert_eq!(read, header, "byte {at}");
                 }
             }
-            assert!(
-                Header::from_json(&bytes[..at]).is_err() || at + 1 == bytes.len(),
-                "cut at {at}"
-            );
+            assert!(Header::from_json(&bytes[..at]).is_err() || at + 1 == bytes.len(), "cut at {at}");
         }
     }
 
@@ -313,37 +274,9 @@ mod tests {
     #[test]
     fn specs_that_make_no_store_are_refused() {
         let spec = Spec::new(64, Format::Bf16, "encoder");
-        assert!(
-            Spec {
-                width: 0,
-                ..spec.clone()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Spec {
-                width: MAX_WIDTH + 1,
-                ..spec.clone()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Spec {
-                shard_bytes: 0,
-                ..spec.clone()
-            }
-            .check()
-            .is_err()
-        );
-        assert!(
-            Spec {
-                fingerprint: String::new(),
-                ..spec
-            }
-            .check()
-            .is_err()
-        );
+        assert!(Spec { width: 0, ..spec.clone() }.check().is_err());
+        assert!(Spec { width: MAX_WIDTH + 1, ..spec.clone() }.check().is_err());
+        assert!(Spec { shard_bytes: 0, ..spec.clone() }.check().is_err());
+        assert!(Spec { fingerprint: String::new(), ..spec }.check().is_err());
     }
 }

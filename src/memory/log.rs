@@ -1,8 +1,7 @@
 //! The index's records and frames as bytes: see `format` for the layout.
 
 use super::format::{
-    Check, Digest, FRAME_CHAIN, FRAME_HEADER, Format, INDEX_HEADER, RECORD_HEADER, VERSION, check,
-    digest,
+    Check, Digest, FRAME_CHAIN, FRAME_HEADER, Format, INDEX_HEADER, RECORD_HEADER, VERSION, check, digest,
 };
 
 const FRAME_MAGIC: [u8; 4] = *b"FRAM";
@@ -122,13 +121,7 @@ impl Frame {
         let end = last.checked_add(FRAME_CHAIN)?;
         let found: Digest = log.get(last..end)?.try_into().ok()?;
         let chain = digest(&[chain, &log[at..last]]);
-        (chain == found).then_some(Self {
-            records,
-            first,
-            last,
-            end,
-            chain,
-        })
+        (chain == found).then_some(Self { records, first, last, end, chain })
     }
 
     /// Completes the frame that begins at `at`: fills in the room left for its header, appends its chain.
@@ -148,10 +141,7 @@ impl Frame {
 
 fn parse_frame_header(bytes: &[u8]) -> Option<(u32, u64)> {
     let sound = field(bytes, 0)? == FRAME_MAGIC && field(bytes, 16)? == check(&bytes[..16]);
-    sound.then_some((
-        u32::from_le_bytes(field(bytes, 4)?),
-        u64::from_le_bytes(field(bytes, 8)?),
-    ))
+    sound.then_some((u32::from_le_bytes(field(bytes, 4)?), u64::from_le_bytes(field(bytes, 8)?)))
 }
 
 /// Whether a frame begins anywhere after `at`. A writer that was killed leaves one torn frame with nothing behind it,
@@ -165,13 +155,7 @@ mod tests {
     use super::*;
 
     fn entry(id: &str) -> Entry<'_> {
-        Entry {
-            id,
-            tokens: 7,
-            shard: 3,
-            offset: 1 << 40,
-            check: *b"checksum",
-        }
+        Entry { id, tokens: 7, shard: 3, offset: 1 << 40, check: *b"checksum" }
     }
 
     #[test]
@@ -189,10 +173,7 @@ mod tests {
         assert_eq!(log, expected.concat());
         let (first, next) = Record::parse(&log, 0).unwrap();
         assert_eq!(first, Record::Added(entry("12:é")));
-        assert_eq!(
-            Record::parse(&log, next),
-            Some((Record::Removed("12:é"), log.len()))
-        );
+        assert_eq!(Record::parse(&log, next), Some((Record::Removed("12:é"), log.len())));
     }
 
     #[test]
@@ -217,10 +198,7 @@ mod tests {
         Record::Removed("a").write(&mut log);
         let chain = Frame::seal(&mut log, 0, 1, &start);
         let frame = Frame::parse(&log, 0, &start).unwrap();
-        assert_eq!(
-            (frame.records, frame.end, frame.chain),
-            (1, log.len(), chain)
-        );
+        assert_eq!((frame.records, frame.end, frame.chain), (1, log.len(), chain));
         for end in 0..log.len() {
             assert!(Frame::parse(&log[..end], 0, &start).is_none());
         }

@@ -70,35 +70,20 @@ impl Store {
         let path = index_path(folder, header.index);
         let index = map_file(&path, published.index_bytes)?;
         let catalog = read_index(&header, published, &index).with_context(|| {
-            format!(
-                "{}: restore it from a copy, or delete the folder and build again",
-                path.display()
-            )
+            format!("{}: restore it from a copy, or delete the folder and build again", path.display())
         })?;
-        let shards = published.shards.iter().map(|shard| {
-            Ok((
-                shard.number,
-                map_file(&shard_path(folder, shard.number), shard.bytes)?,
-            ))
-        });
+        let shards = published
+            .shards
+            .iter()
+            .map(|shard| Ok((shard.number, map_file(&shard_path(folder, shard.number), shard.bytes)?)));
         let shards = shards.collect::<Result<_>>()?;
-        Ok(Self {
-            header,
-            catalog,
-            index,
-            shards,
-        })
+        Ok(Self { header, catalog, index, shards })
     }
 
     /// The rows of a passage; `None` if it is not in the store.
     pub fn get(&self, id: &str) -> Option<Rows<'_>> {
         let entry = self.catalog.find(&self.index, id)?;
-        Rows::from_bytes(
-            self.bytes_of(&entry)?,
-            entry.tokens as usize,
-            self.width(),
-            self.format(),
-        )
+        Rows::from_bytes(self.bytes_of(&entry)?, entry.tokens as usize, self.width(), self.format())
     }
 
     /// Whether the passage is in the store.
@@ -138,12 +123,7 @@ impl Store {
 
     /// Bytes of the index and of the shards that hold live passages, removed passages' rows in them included.
     pub fn bytes(&self) -> u64 {
-        self.index.len() as u64
-            + self
-                .shards
-                .values()
-                .map(|shard| shard.len() as u64)
-                .sum::<u64>()
+        self.index.len() as u64 + self.shards.values().map(|shard| shard.len() as u64).sum::<u64>()
     }
 
     /// [`bytes`](Self::bytes) over the number of passages; 0 for a store of none.
@@ -154,11 +134,7 @@ impl Store {
     /// Bytes of removed passages' rows, which [`compact`](super::compact) gives back. A compaction that was interrupted may
     /// have given back some of them already.
     pub fn removed_bytes(&self) -> u64 {
-        self.catalog
-            .shards
-            .values()
-            .map(|extent| extent.end - extent.live)
-            .sum()
+        self.catalog.shards.values().map(|extent| extent.end - extent.live).sum()
     }
 
     /// A passage's bytes in its shard, padding included.
@@ -188,10 +164,7 @@ fn read_index(header: &Header, published: &Published, index: &[u8]) -> Result<Ca
         && catalog.tokens == published.tokens
         && live
             .map(|(&number, extent)| (number, extent.end))
-            .eq(published
-                .shards
-                .iter()
-                .map(|shard| (shard.number, shard.bytes)));
+            .eq(published.shards.iter().map(|shard| (shard.number, shard.bytes)));
     ensure!(agree, "it and store.json speak of different passages");
     Ok(catalog)
 }
@@ -204,17 +177,13 @@ pub(super) fn map_file(path: &Path, bytes: u64) -> Result<Mmap> {
             path.display()
         )
     })?;
-    let found = file
-        .metadata()
-        .with_context(|| format!("cannot ask the size of {}", path.display()))?
-        .len();
+    let found = file.metadata().with_context(|| format!("cannot ask the size of {}", path.display()))?.len();
     ensure!(
         found >= bytes,
         "{} is cut off: it has {found} of {bytes} bytes: restore it from a copy, or delete the folder and build again",
         path.display()
     );
-    let bytes =
-        usize::try_from(bytes).context("the file is larger than this machine's address space")?;
+    let bytes = usize::try_from(bytes).context("the file is larger than this machine's address space")?;
     // SAFETY: a published stretch of a file is never written again and never cut; a file that is no longer published is
     // unlinked, which leaves the mapping whole. The type's documentation forbids others to change it.
     let map = unsafe { MmapOptions::new().len(bytes).map(&file) };

@@ -35,8 +35,7 @@ pub(super) struct Journal {
 pub(super) fn recover(folder: &Path, header: &Header) -> Result<(Journal, Recovery)> {
     let files = files(folder)?;
     let mut journal = open_index(folder, header, &files)?;
-    read_index(&mut journal, header)
-        .with_context(|| index_path(folder, header.index).display().to_string())?;
+    read_index(&mut journal, header).with_context(|| index_path(folder, header.index).display().to_string())?;
     let rows = check_shards(folder, &journal.catalog, &files)?;
 
     let kept = journal.catalog.end as u64;
@@ -59,10 +58,7 @@ pub(super) fn recover(folder: &Path, header: &Header) -> Result<(Journal, Recove
         }
     }
     let cut_bytes = torn + rows.iter().map(|(.., bytes)| bytes).sum::<u64>();
-    let recovery = Recovery {
-        passages: journal.catalog.len(),
-        cut_bytes,
-    };
+    let recovery = Recovery { passages: journal.catalog.len(), cut_bytes };
     Ok((journal, recovery))
 }
 
@@ -72,22 +68,11 @@ fn open_index(folder: &Path, header: &Header, files: &[(Role, PathBuf)]) -> Resu
     let expected = index_header(header.format, header.width, &header.fingerprint);
     let catalog = Catalog::new(header.format, header.width, &expected);
     // The header is on the disk before the first shard is made.
-    let untouched =
-        header.published.is_none() && !files.iter().any(|(role, _)| matches!(role, Role::Shard(_)));
-    let exists = files
-        .iter()
-        .any(|(role, _)| *role == Role::Index(header.index));
-    ensure!(
-        exists || untouched,
-        "{} is missing: {START_AGAIN}",
-        path.display()
-    );
+    let untouched = header.published.is_none() && !files.iter().any(|(role, _)| matches!(role, Role::Shard(_)));
+    let exists = files.iter().any(|(role, _)| *role == Role::Index(header.index));
+    ensure!(exists || untouched, "{} is missing: {START_AGAIN}", path.display());
 
-    let mut file = if exists {
-        DiskFile::open(path.clone())?
-    } else {
-        DiskFile::create(path.clone())?
-    };
+    let mut file = if exists { DiskFile::open(path.clone())? } else { DiskFile::create(path.clone())? };
     let mut log = file.read()?;
     if log.get(..INDEX_HEADER) != Some(&expected) {
         ensure!(
@@ -101,12 +86,7 @@ fn open_index(folder: &Path, header: &Header, files: &[(Role, PathBuf)]) -> Resu
         disk::sync_folder(folder)?;
         log = expected.to_vec();
     }
-    Ok(Journal {
-        file,
-        log,
-        catalog,
-        unpublished: 0,
-    })
+    Ok(Journal { file, log, catalog, unpublished: 0 })
 }
 
 /// Reads the published frames, which must be there and sound, then the commits since, up to a torn one.
@@ -147,10 +127,7 @@ fn check_shards(
     let (mut change, mut found) = (Vec::new(), BTreeSet::new());
     for (role, path) in files {
         let Role::Shard(number) = role else { continue };
-        let bytes = path
-            .metadata()
-            .with_context(|| format!("cannot ask the size of {}", path.display()))?
-            .len();
+        let bytes = path.metadata().with_context(|| format!("cannot ask the size of {}", path.display()))?.len();
         let Some(extent) = catalog.shards.get(number) else {
             change.push((path.clone(), None, bytes));
             continue;

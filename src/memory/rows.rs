@@ -5,6 +5,7 @@ use half::bf16;
 use half::slice::HalfFloatSliceExt;
 
 use super::format::{ALIGN, Format};
+use crate::backend::Stored;
 
 /// One passage's rows as they lie in the store: `[tokens, width]`, borrowed from the mapped file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,47 +15,24 @@ pub struct Rows<'a> {
     /// Values per token.
     pub width: usize,
     /// The values.
-    pub data: RowData<'a>,
-}
-
-/// The values of [`Rows`], in the store's format.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum RowData<'a> {
-    /// `[tokens, width]`, row-major.
-    Bf16(&'a [bf16]),
-    /// `x[t, i] = values[t, i] · scales[t]`.
-    Int8 {
-        /// `[tokens, width]`, row-major.
-        values: &'a [i8],
-        /// `[tokens]`.
-        scales: &'a [f32],
-    },
+    pub data: Stored<'a>,
 }
 
 impl<'a> Rows<'a> {
     /// Reads a passage from the bytes [`encode`] made; `None` if they are not as many as that, or lie unaligned.
-    pub(super) fn from_bytes(
-        bytes: &'a [u8],
-        tokens: usize,
-        width: usize,
-        format: Format,
-    ) -> Option<Self> {
+    pub(super) fn from_bytes(bytes: &'a [u8], tokens: usize, width: usize, format: Format) -> Option<Self> {
         let count = tokens.checked_mul(width)?;
         let data = match format {
-            Format::Bf16 => RowData::Bf16(bytemuck::try_cast_slice(bytes.get(..count * 2)?).ok()?),
+            Format::Bf16 => Stored::Bf16(bytemuck::try_cast_slice(bytes.get(..count * 2)?).ok()?),
             Format::Int8 => {
                 let at = count.next_multiple_of(4);
-                RowData::Int8 {
+                Stored::Int8 {
                     values: bytemuck::try_cast_slice(bytes.get(..count)?).ok()?,
                     scales: bytemuck::try_cast_slice(bytes.get(at..at + tokens * 4)?).ok()?,
                 }
             }
         };
-        Some(Self {
-            tokens,
-            width,
-            data,
-        })
+        Some(Self { tokens, width, data })
     }
 
     /// Writes the rows as f32 into `out [tokens, width]`.
@@ -71,11 +49,9 @@ impl<'a> Rows<'a> {
             self.width,
         );
         match self.data {
-            RowData::Bf16(values) => values.convert_to_f32_slice(out),
-            RowData::Int8 { values, scales } => {
-                let rows = values
-                    .chunks_exact(self.width)
-                    .zip(out.chunks_exact_mut(self.width));
+            Stored::Bf16(values) => values.convert_to_f32_slice(out),
+            Stored::Int8 { values, scales } => {
+                let rows = values.chunks_exact(self.width).zip(out.chunks_exact_mut(self.width));
                 for ((q, x), &scale) in rows.zip(scales) {
                     for (x, &q) in x.iter_mut().zip(q) {
                         *x = f32::from(q) * scale;
@@ -92,26 +68,11 @@ impl<'a> Rows<'a> {
 /// # Errors
 /// No rows, a part of a row, more than 2³² − 1 rows, or a value that the store cannot hold (NaN, infinite, or beyond
 /// bf16's largest), with its token.
-pub(super) fn encode(
-    rows: &[f32],
-    width: usize,
-    format: Format,
-    bytes: &mut Vec<u8>,
-) -> Result<u32> {
-    ensure!(
-        !rows.is_empty(),
-        "no rows: an encoded passage has at least its end-of-sequence token"
-    );
-    ensure!(
-        rows.len().is_multiple_of(width),
-        "{} values are not a whole number of rows of {width}",
-        rows.len()
-    );
+pub(super) fn encode(rows: &[f32], width: usize, format: Format, bytes: &mut Vec<u8>) -> Result<u32> {
+    ensure!(!rows.is_empty(), "no rows: an encoded passage has at least its end-of-sequence token");
+    ensure!(rows.len().is_multiple_of(width), "{} values are not a whole number of rows of {width}", rows.len());
     let Ok(tokens) = u32::try_from(rows.len() / width) else {
-        bail!(
-            "{} tokens are more than a passage can have",
-            rows.len() / width
-        );
+        bail!("{} tokens are more than a passage can have", rows.len() / width);
     };
     refuse_unstorable(rows, width)?;
     bytes.clear();
@@ -130,10 +91,7 @@ fn refuse_unstorable(rows: &[f32], width: usize) -> Result<()> {
     if !rows.iter().fold(false, |bad, x| bad | !storable(x)) {
         return Ok(());
     }
-    let at = rows
-        .iter()
-        .position(|x| !storable(x))
-        .expect("one was found");
+    let at = rows.iter().position(|x| !storable(x)).expect("one was found");
     bail!(
         "token {} has the value {} at column {}: the store holds finite values up to {largest:e}; \
          the encoder that made it has overflowed or has damaged weights",
@@ -202,18 +160,14 @@ mod tests {
     fn round_trip(rows: &[f32], width: usize, format: Format) -> (Vec<f32>, Vec<f32>) {
         let mut bytes = Vec::new();
         let tokens = encode(rows, width, format, &mut bytes).unwrap() as usize;
-        assert_eq!(
-            bytes.len() as u64,
-            format.passage_bytes(tokens as u64, width)
-        );
+        assert_eq!(bytes.len() as u64, format.passage_bytes(tokens as u64, width));
         let blocks = aligned(&bytes);
-        let stored =
-            Rows::from_bytes(bytemuck::cast_slice(&blocks), tokens, width, format).unwrap();
+        let stored = Rows::from_bytes(bytemuck::cast_slice(&blocks), tokens, width, format).unwrap();
         let mut out = vec![f32::NAN; rows.len()];
         stored.write_f32(&mut out).unwrap();
         let scales = match stored.data {
-            RowData::Int8 { scales, .. } => scales.to_vec(),
-            RowData::Bf16(_) => Vec::new(),
+            Stored::Int8 { scales, .. } => scales.to_vec(),
+            Stored::Bf16(_) => Vec::new(),
         };
         (out, scales)
     }
@@ -228,10 +182,7 @@ mod tests {
             Just(-0.0f32),
         ];
         (1usize..20, 1usize..6).prop_flat_map(move |(width, tokens)| {
-            (
-                Just(width),
-                proptest::collection::vec(value.clone(), width * tokens),
-            )
+            (Just(width), proptest::collection::vec(value.clone(), width * tokens))
         })
     }
 
@@ -274,11 +225,7 @@ mod tests {
     fn every_step_and_every_half_is_rounded_as_the_library_does() {
         for quarter in -512..=512 {
             let x = quarter as f32 / 4.0;
-            assert_eq!(
-                f32::from(nearest_i8(x)),
-                x.clamp(-127.0, 127.0).round_ties_even(),
-                "{x}"
-            );
+            assert_eq!(f32::from(nearest_i8(x)), x.clamp(-127.0, 127.0).round_ties_even(), "{x}");
         }
     }
 
@@ -289,10 +236,7 @@ mod tests {
                 let mut rows = vec![1.0; 12];
                 rows[7] = bad;
                 let error = encode(&rows, 4, format, &mut Vec::new()).unwrap_err();
-                assert!(
-                    format!("{error:#}").contains("token 1 has the value"),
-                    "{error:#}"
-                );
+                assert!(format!("{error:#}").contains("token 1 has the value"), "{error:#}");
                 assert!(format!("{error:#}").contains("column 3"), "{error:#}");
             }
         }
@@ -308,25 +252,14 @@ mod tests {
 
     #[test]
     fn no_rows_and_parts_of_rows_are_refused() {
-        let refuse = |rows: &[f32]| {
-            encode(rows, 4, Format::Bf16, &mut Vec::new())
-                .unwrap_err()
-                .to_string()
-        };
+        let refuse = |rows: &[f32]| encode(rows, 4, Format::Bf16, &mut Vec::new()).unwrap_err().to_string();
         assert!(refuse(&[]).contains("no rows"));
         assert!(refuse(&[1.0; 6]).contains("not a whole number of rows of 4"));
     }
 
     #[test]
     fn room_of_another_size_is_refused() {
-        let rows = Rows {
-            tokens: 1,
-            width: 2,
-            data: RowData::Int8 {
-                values: &[1, 2],
-                scales: &[1.0],
-            },
-        };
+        let rows = Rows { tokens: 1, width: 2, data: Stored::Int8 { values: &[1, 2], scales: &[1.0] } };
         assert!(rows.write_f32(&mut [0.0; 3]).is_err());
     }
 }

@@ -22,12 +22,7 @@ pub(super) struct Table {
 
 impl Table {
     pub fn new() -> Self {
-        Self {
-            slots: vec![EMPTY; 16],
-            taken: 0,
-            live: 0,
-            hasher: RandomState::new(),
-        }
+        Self { slots: vec![EMPTY; 16], taken: 0, live: 0, hasher: RandomState::new() }
     }
 
     /// Number of ids.

@@ -50,33 +50,16 @@ impl Store {
         self.verify_until(progress, interrupted)
     }
 
-    pub(super) fn verify_until(
-        &self,
-        progress: &Progress,
-        stop: impl Fn() -> bool,
-    ) -> Result<Verification> {
-        let mut found = Verification {
-            passages: self.len(),
-            ..Verification::default()
-        };
+    pub(super) fn verify_until(&self, progress: &Progress, stop: impl Fn() -> bool) -> Result<Verification> {
+        let mut found = Verification { passages: self.len(), ..Verification::default() };
         let mut entries = self.catalog.entries(&self.index);
         loop {
-            let batch: Vec<Entry<'_>> = entries
-                .by_ref()
-                .take(BATCH)
-                .map(|(_, entry)| entry)
-                .collect();
+            let batch: Vec<Entry<'_>> = entries.by_ref().take(BATCH).map(|(_, entry)| entry).collect();
             if batch.is_empty() || stop() {
                 return Ok(found);
             }
-            let bad = batch
-                .par_iter()
-                .filter(|entry| self.bytes_of(entry).map(check) != Some(entry.check));
-            let bad = bad.map(|entry| BadPassage {
-                id: entry.id.into(),
-                shard: entry.shard,
-                offset: entry.offset,
-            });
+            let bad = batch.par_iter().filter(|entry| self.bytes_of(entry).map(check) != Some(entry.check));
+            let bad = bad.map(|entry| BadPassage { id: entry.id.into(), shard: entry.shard, offset: entry.offset });
             found.bad.extend(bad.collect::<Vec<_>>());
             found.checked += batch.len();
             progress.add(batch.len() as u64);

@@ -89,7 +89,8 @@ impl<B: Backend> Reader<B> {
         config.check()?;
         let (wanted, there) = (Weights::spec(&config, &glimmer), self.weights.leaves());
         let wanted = wanted.leaves();
-        let same = wanted.len() == there.len() && wanted.iter().zip(there).all(|(w, t)| (w.rows, w.cols) == (t.rows, t.cols));
+        let same =
+            wanted.len() == there.len() && wanted.iter().zip(there).all(|(w, t)| (w.rows, w.cols) == (t.rows, t.cols));
         ensure!(same, "the new cut has other parts than the loaded weights; load the checkpoint again with it");
         Ok(Self { config, glimmer, ..self })
     }

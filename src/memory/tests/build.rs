@@ -10,10 +10,7 @@ fn what_was_added_is_read_back() {
         let folder = new_folder();
         build(folder.path(), format, 0..40);
         let store = Store::open(folder.path(), ENCODER).unwrap();
-        assert_eq!(
-            (store.len(), store.format(), store.width()),
-            (40, format, WIDTH)
-        );
+        assert_eq!((store.len(), store.format(), store.width()), (40, format, WIDTH));
         assert!(store.ids().eq((0..40).map(id)));
         let mut tokens = 0;
         for n in 0..40 {
@@ -43,10 +40,7 @@ fn a_store_can_be_read_from_many_threads() {
 fn shards_are_closed_at_their_size() {
     let folder = new_folder();
     build(folder.path(), Format::Bf16, 0..40);
-    let shards: Vec<_> = snapshot(folder.path())
-        .into_iter()
-        .filter(|(name, _)| name.starts_with("rows"))
-        .collect();
+    let shards: Vec<_> = snapshot(folder.path()).into_iter().filter(|(name, _)| name.starts_with("rows")).collect();
     assert!(shards.len() > 5);
     assert!(shards.iter().all(|(_, bytes)| bytes.len() <= 256));
 
@@ -69,10 +63,7 @@ fn an_interrupted_build_goes_on_and_says_what_it_found() {
     add_missing(&mut builder, 5..9).unwrap();
     assert_eq!(builder.len(), 9);
     drop(builder);
-    assert!(
-        message(Store::open(folder.path(), ENCODER))
-            .contains("is not finished: resume the build with")
-    );
+    assert!(message(Store::open(folder.path(), ENCODER)).contains("is not finished: resume the build with"));
 
     let mut builder = Builder::resume(folder.path()).unwrap();
     assert_eq!(builder.recovery().passages, 5);
@@ -91,19 +82,12 @@ fn the_size_is_known_before() {
         builder.add(&id(n), &vec![n as f32; n * 32]).unwrap();
     }
     builder.finish().unwrap();
-    let totals = Totals {
-        passages: 19,
-        tokens: (1..20).sum(),
-        id_bytes: (1..20).map(|n| id(n as usize).len() as u64).sum(),
-    };
+    let totals =
+        Totals { passages: 19, tokens: (1..20).sum(), id_bytes: (1..20).map(|n| id(n as usize).len() as u64).sum() };
     let store = Store::open(folder.path(), ENCODER).unwrap();
     assert_eq!(estimate(&totals, 32, Format::Bf16), store.bytes());
     let files = snapshot(folder.path());
-    let on_disk: usize = files
-        .iter()
-        .filter(|(name, _)| name.ends_with(".bin"))
-        .map(|(_, bytes)| bytes.len())
-        .sum();
+    let on_disk: usize = files.iter().filter(|(name, _)| name.ends_with(".bin")).map(|(_, bytes)| bytes.len()).sum();
     assert_eq!(on_disk as u64, store.bytes());
 }
 
@@ -133,21 +117,13 @@ fn bad_passages_are_refused_and_the_store_stays_as_it_was() {
     let folder = new_folder();
     let mut builder = Builder::create(folder.path(), spec(Format::Bf16)).unwrap();
     builder.add("a", &[1.0; WIDTH]).unwrap();
-    assert!(
-        message(builder.add("a", &[1.0; WIDTH])).contains("passage \"a\" is in the store already")
-    );
+    assert!(message(builder.add("a", &[1.0; WIDTH])).contains("passage \"a\" is in the store already"));
     assert!(message(builder.add("", &[1.0; WIDTH])).contains("empty id"));
     assert!(message(builder.add(&"x".repeat(65_536), &[1.0; WIDTH])).contains("65536 bytes"));
     assert!(message(builder.add("b", &[])).contains("passage \"b\": no rows"));
-    assert!(
-        message(builder.add("b", &[1.0; 6]))
-            .contains("passage \"b\": 6 values are not a whole number")
-    );
+    assert!(message(builder.add("b", &[1.0; 6])).contains("passage \"b\": 6 values are not a whole number"));
     let error = message(builder.add("b", &[1.0, 1.0, 1.0, 1.0, f32::NAN, 1.0, 1.0, 1.0]));
-    assert!(
-        error.contains("passage \"b\": token 1 has the value NaN"),
-        "{error}"
-    );
+    assert!(error.contains("passage \"b\": token 1 has the value NaN"), "{error}");
     builder.add(&"x".repeat(65_535), &[1.0; WIDTH]).unwrap();
     builder.finish().unwrap();
     assert_eq!(contents(folder.path()).len(), 2);
@@ -168,9 +144,7 @@ fn another_encoder_or_shape_is_refused() {
     build(folder.path(), Format::Bf16, 0..3);
     let error = message(Store::open(folder.path(), "another"));
     assert!(
-        error.contains("\"encoder\"")
-            && error.contains("\"another\"")
-            && error.contains("build a store"),
+        error.contains("\"encoder\"") && error.contains("\"another\"") && error.contains("build a store"),
         "{error}"
     );
     assert_eq!(Store::written_by(folder.path()).unwrap(), ENCODER);
@@ -182,14 +156,8 @@ fn another_encoder_or_shape_is_refused() {
         let error = message(Builder::open_or_resume(folder.path(), other));
         assert!(error.contains("use another folder"), "{error}");
     }
-    assert!(
-        message(Builder::create(folder.path(), spec(Format::Bf16)))
-            .contains("holds a memory store already")
-    );
-    let other_shards = Spec {
-        shard_bytes: 1 << 20,
-        ..spec(Format::Bf16)
-    };
+    assert!(message(Builder::create(folder.path(), spec(Format::Bf16))).contains("holds a memory store already"));
+    let other_shards = Spec { shard_bytes: 1 << 20, ..spec(Format::Bf16) };
     Builder::open_or_resume(folder.path(), other_shards).unwrap();
 }
 
@@ -200,19 +168,12 @@ fn folders_that_hold_no_store_are_told_apart() {
     assert!(message(Store::open(&missing, ENCODER)).contains("no memory store in"));
     assert!(message(Builder::resume(&missing)).contains("no memory store in"));
     assert!(message(Store::written_by(folder.path())).contains("no memory store in"));
-    assert_eq!(
-        snapshot(folder.path()).len(),
-        0,
-        "asking leaves nothing behind"
-    );
+    assert_eq!(snapshot(folder.path()).len(), 0, "asking leaves nothing behind");
     std::fs::write(folder.path().join("thesis.txt"), "precious").unwrap();
     let error = message(Builder::create(folder.path(), spec(Format::Bf16)));
     assert!(error.contains("thesis.txt is in the way"), "{error}");
     build(&missing.join("deeper"), Format::Bf16, 0..2);
-    assert_eq!(
-        contents(&missing.join("deeper")),
-        expected(Format::Bf16, 0..2)
-    );
+    assert_eq!(contents(&missing.join("deeper")), expected(Format::Bf16, 0..2));
 }
 
 #[test]
@@ -261,25 +222,16 @@ fn a_folder_that_cannot_be_written_can_be_read() {
     build(folder.path(), Format::Bf16, 0..3);
     let before = snapshot(folder.path());
     let files = before.keys().map(|name| folder.path().join(name));
-    let permit = |mode| {
-        move |path: &Path| {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap()
-        }
-    };
+    let permit =
+        |mode| move |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     files.clone().for_each(|file| permit(0o444)(&file));
     permit(0o555)(folder.path());
     assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..3));
     // Permissions bind everyone but root.
     if std::fs::write(folder.path().join("probe"), "").is_err() {
         let error = message(Builder::resume(folder.path()));
-        assert!(
-            error.contains("needs a folder that can be written"),
-            "{error}"
-        );
-        let error = message(Builder::create(
-            &folder.path().join("new"),
-            spec(Format::Bf16),
-        ));
+        assert!(error.contains("needs a folder that can be written"), "{error}");
+        let error = message(Builder::create(&folder.path().join("new"), spec(Format::Bf16)));
         assert!(error.contains("cannot make the folder"), "{error}");
         assert_eq!(snapshot(folder.path()), before);
     }

@@ -4,11 +4,7 @@ use super::disk::fault::with_budget;
 use super::*;
 
 /// Runs `job` once for every point at which it can be ended, each time in a copy of `before`, and looks at what it left.
-fn ended_everywhere(
-    before: &Path,
-    job: impl Fn(&Path) -> anyhow::Result<()>,
-    look: impl Fn(&Path),
-) {
+fn ended_everywhere(before: &Path, job: impl Fn(&Path) -> anyhow::Result<()>, look: impl Fn(&Path)) {
     let run = |budget| {
         let folder = new_folder();
         copy_folder(before, folder.path());
@@ -20,10 +16,7 @@ fn ended_everywhere(
     whole.unwrap();
     assert!(used > 20, "the job does something");
     for budget in 0..used {
-        assert!(
-            run(budget).0.is_err(),
-            "a life of {budget} of {used} is too short"
-        );
+        assert!(run(budget).0.is_err(), "a life of {budget} of {used} is too short");
     }
 }
 
@@ -63,10 +56,7 @@ fn a_resumed_build_can_be_ended_again() {
     // Each life is a little longer than what opening takes, so that the build advances by inches.
     for budget in (0..).map(|life| 3 + life % 400) {
         lives += 1;
-        if with_budget(budget, || build_in_parts(folder.path(), 0..8))
-            .0
-            .is_ok()
-        {
+        if with_budget(budget, || build_in_parts(folder.path(), 0..8)).0.is_ok() {
             break;
         }
     }
@@ -96,10 +86,7 @@ fn removing_ended_anywhere_removed_all_or_nothing() {
     let before = new_folder();
     build_in_parts(before.path(), 0..8).unwrap();
     let gone = [id(1), id(4), id(5)];
-    let (old, new) = (
-        expected(Format::Int8, 0..8),
-        expected(Format::Int8, [0, 2, 3, 6, 7]),
-    );
+    let (old, new) = (expected(Format::Int8, 0..8), expected(Format::Int8, [0, 2, 3, 6, 7]));
     ended_everywhere(
         before.path(),
         |folder| remove(folder, &gone),
@@ -108,10 +95,7 @@ fn removing_ended_anywhere_removed_all_or_nothing() {
             assert!(seen == old || seen == new, "{:?}", seen.keys());
             // The second attempt finds them there, or removed and in the open.
             if let Err(error) = remove(folder, &gone) {
-                assert!(
-                    format!("{error:#}").contains("not in the store"),
-                    "{error:#}"
-                );
+                assert!(format!("{error:#}").contains("not in the store"), "{error:#}");
             }
             assert_eq!(contents(folder), new);
         },
@@ -140,17 +124,8 @@ fn compacting_ended_anywhere_loses_nothing() {
             assert_eq!(contents(folder), left);
             assert_eq!(Store::open(folder, ENCODER).unwrap().bytes(), compacted);
             let files = snapshot(folder);
-            let on_disk: usize = files
-                .iter()
-                .filter(|(name, _)| name.ends_with(".bin"))
-                .map(|(_, b)| b.len())
-                .sum();
-            assert_eq!(
-                on_disk as u64,
-                compacted,
-                "nothing is left lying about: {:?}",
-                files.keys()
-            );
+            let on_disk: usize = files.iter().filter(|(name, _)| name.ends_with(".bin")).map(|(_, b)| b.len()).sum();
+            assert_eq!(on_disk as u64, compacted, "nothing is left lying about: {:?}", files.keys());
         },
     );
 }
@@ -164,12 +139,7 @@ fn a_torn_index_is_cut_back_to_its_last_frame() {
         add_missing(&mut builder, [n]).unwrap();
         if n % 2 == 1 {
             builder.commit().unwrap();
-            frames.push((
-                std::fs::read(before.path().join("index-00000.bin"))
-                    .unwrap()
-                    .len(),
-                n + 1,
-            ));
+            frames.push((std::fs::read(before.path().join("index-00000.bin")).unwrap().len(), n + 1));
         }
     }
     drop(builder);
@@ -177,34 +147,16 @@ fn a_torn_index_is_cut_back_to_its_last_frame() {
     let header = crate::memory::format::INDEX_HEADER;
     for end in header..=index.len() {
         // Behind a cut a disk that lost power may show anything: nothing, zeros, or noise.
-        for tail in [
-            vec![],
-            vec![0; 100],
-            (0..100u32).map(|n| (n * 91) as u8 ^ 0x5a).collect(),
-        ] {
+        for tail in [vec![], vec![0; 100], (0..100u32).map(|n| (n * 91) as u8 ^ 0x5a).collect()] {
             let folder = new_folder();
             copy_folder(before.path(), folder.path());
-            std::fs::write(
-                folder.path().join("index-00000.bin"),
-                [&index[..end], &tail].concat(),
-            )
-            .unwrap();
-            let kept = frames
-                .iter()
-                .filter(|(bytes, _)| *bytes <= end)
-                .map(|(_, passages)| *passages)
-                .max();
+            std::fs::write(folder.path().join("index-00000.bin"), [&index[..end], &tail].concat()).unwrap();
+            let kept = frames.iter().filter(|(bytes, _)| *bytes <= end).map(|(_, passages)| *passages).max();
             let mut builder = Builder::resume(folder.path()).unwrap();
             assert_eq!(builder.len(), kept.unwrap_or(0), "cut at {end}");
-            let bytes = std::fs::metadata(folder.path().join("index-00000.bin"))
-                .unwrap()
-                .len();
+            let bytes = std::fs::metadata(folder.path().join("index-00000.bin")).unwrap().len();
             let last = frames.iter().find(|(_, passages)| Some(*passages) == kept);
-            assert_eq!(
-                bytes as usize,
-                last.map_or(header, |(bytes, _)| *bytes),
-                "cut at {end}"
-            );
+            assert_eq!(bytes as usize, last.map_or(header, |(bytes, _)| *bytes), "cut at {end}");
             add_missing(&mut builder, 0..6).unwrap();
             builder.finish().unwrap();
             assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..6));
@@ -251,10 +203,7 @@ fn a_full_disk_is_an_error_and_the_build_goes_on_when_there_is_room() {
     add_missing(&mut builder, 0..2).unwrap();
     let full = with_budget(10, || builder.add(&id(2), &rows(2))).0;
     let error = message(full);
-    assert!(
-        error.contains("cannot write") && error.contains("once there is room, resume"),
-        "{error}"
-    );
+    assert!(error.contains("cannot write") && error.contains("once there is room, resume"), "{error}");
     add_missing(&mut builder, 2..5).unwrap(); // there is room again
 
     let full = with_budget(10, || builder.commit()).0;

@@ -21,15 +21,8 @@ fn with_file(before: &Path, name: &str, bytes: &[u8], look: impl FnOnce(&Path)) 
 fn a_flipped_bit_in_a_shard_is_found_and_its_passage_named() {
     let before = finished();
     let store = Store::open(before.path(), ENCODER).unwrap();
-    let owners: Vec<_> = store
-        .catalog
-        .entries(&store.index)
-        .map(|(_, entry)| entry)
-        .collect();
-    for (name, bytes) in snapshot(before.path())
-        .iter()
-        .filter(|(name, _)| name.starts_with("rows"))
-    {
+    let owners: Vec<_> = store.catalog.entries(&store.index).map(|(_, entry)| entry).collect();
+    for (name, bytes) in snapshot(before.path()).iter().filter(|(name, _)| name.starts_with("rows")) {
         let number: u32 = name[5..10].parse().unwrap();
         for at in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -41,20 +34,9 @@ fn a_flipped_bit_in_a_shard_is_found_and_its_passage_named() {
                     let end = entry.offset + store.catalog.passage_bytes(entry);
                     entry.shard == number && (entry.offset..end).contains(&(at as u64))
                 });
-                let bad: Vec<_> = found
-                    .bad
-                    .iter()
-                    .map(|bad| (bad.id.as_str(), bad.shard))
-                    .collect();
+                let bad: Vec<_> = found.bad.iter().map(|bad| (bad.id.as_str(), bad.shard)).collect();
                 // A removed passage's bytes are nobody's.
-                assert_eq!(
-                    bad,
-                    owner
-                        .map(|entry| (entry.id, number))
-                        .into_iter()
-                        .collect::<Vec<_>>(),
-                    "byte {at}"
-                );
+                assert_eq!(bad, owner.map(|entry| (entry.id, number)).into_iter().collect::<Vec<_>>(), "byte {at}");
                 assert_eq!(found.is_sound(), bad.is_empty());
             });
         }
@@ -70,20 +52,10 @@ fn a_flipped_bit_in_the_index_is_an_error() {
         damaged[at] ^= 1 << (at % 8);
         with_file(before.path(), "index-00000.bin", &damaged, |folder| {
             let error = message(Store::open(folder, ENCODER));
-            assert!(
-                error.contains("index-00000.bin") && error.contains("build again"),
-                "byte {at}: {error}"
-            );
+            assert!(error.contains("index-00000.bin") && error.contains("build again"), "byte {at}: {error}");
             let untouched = snapshot(folder);
-            assert!(
-                message(Builder::resume(folder)).contains("build again"),
-                "byte {at}"
-            );
-            assert_eq!(
-                snapshot(folder),
-                untouched,
-                "nothing is cut off a damaged store"
-            );
+            assert!(message(Builder::resume(folder)).contains("build again"), "byte {at}");
+            assert_eq!(snapshot(folder), untouched, "nothing is cut off a damaged store");
         });
     }
 }
@@ -96,41 +68,23 @@ fn a_flipped_bit_in_the_header_is_an_error_or_changes_nothing() {
     for at in 0..header.len() {
         let mut damaged = header.clone();
         damaged[at] ^= 1 << (at % 8);
-        with_file(
-            before.path(),
-            "store.json",
-            &damaged,
-            |folder| match Store::open(folder, ENCODER) {
-                Ok(_) => assert_eq!(contents(folder), whole, "byte {at}"),
-                Err(error) => assert!(
-                    format!("{error:#}").contains("store.json"),
-                    "byte {at}: {error:#}"
-                ),
-            },
-        );
+        with_file(before.path(), "store.json", &damaged, |folder| match Store::open(folder, ENCODER) {
+            Ok(_) => assert_eq!(contents(folder), whole, "byte {at}"),
+            Err(error) => assert!(format!("{error:#}").contains("store.json"), "byte {at}: {error:#}"),
+        });
     }
 }
 
 #[test]
 fn files_cut_short_are_an_error_to_readers_and_writers() {
     let before = finished();
-    for (name, bytes) in snapshot(before.path())
-        .iter()
-        .filter(|(name, _)| *name != "store.lock")
-    {
+    for (name, bytes) in snapshot(before.path()).iter().filter(|(name, _)| *name != "store.lock") {
         for end in 0..bytes.len() - usize::from(name == "store.json") {
             with_file(before.path(), name, &bytes[..end], |folder| {
                 let error = message(Store::open(folder, ENCODER));
-                assert!(
-                    error.contains(name.as_str()),
-                    "{name} cut at {end}: {error}"
-                );
+                assert!(error.contains(name.as_str()), "{name} cut at {end}: {error}");
                 assert!(message(Builder::resume(folder)).contains(name.as_str()));
-                assert_eq!(
-                    std::fs::read(folder.join(name)).unwrap().len(),
-                    end,
-                    "nothing more was lost"
-                );
+                assert_eq!(std::fs::read(folder.join(name)).unwrap().len(), end, "nothing more was lost");
             });
         }
     }
@@ -151,10 +105,7 @@ fn missing_files_are_named() {
     std::fs::remove_file(folder.path().join("store.json")).unwrap();
     assert!(message(Store::open(folder.path(), ENCODER)).contains("has no store.json"));
     let error = message(Builder::open_or_resume(folder.path(), spec(Format::Int8)));
-    assert!(
-        error.contains("is in the way") && error.contains("its store.json is gone"),
-        "{error}"
-    );
+    assert!(error.contains("is in the way") && error.contains("its store.json is gone"), "{error}");
 }
 
 #[test]
@@ -172,18 +123,14 @@ fn damage_between_commits_of_an_unfinished_build_is_not_taken_for_a_kill() {
     with_file(before.path(), "index-00000.bin", &damaged, |folder| {
         let error = message(Builder::resume(folder));
         assert!(error.contains("sound again later"), "{error}");
-        assert_eq!(
-            std::fs::read(folder.join("index-00000.bin")).unwrap(),
-            damaged
-        );
+        assert_eq!(std::fs::read(folder.join("index-00000.bin")).unwrap(), damaged);
     });
 }
 
 #[test]
 fn files_of_two_stores_do_not_mix() {
     let (one, other) = (finished(), new_folder());
-    let mut builder =
-        Builder::create(other.path(), Spec::new(WIDTH, Format::Int8, "another")).unwrap();
+    let mut builder = Builder::create(other.path(), Spec::new(WIDTH, Format::Int8, "another")).unwrap();
     add_missing(&mut builder, 0..6).unwrap();
     builder.finish().unwrap();
     for name in ["index-00000.bin", "store.json"] {

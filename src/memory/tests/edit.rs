@@ -12,11 +12,7 @@ fn passages_are_added_to_a_finished_store() {
     assert_eq!(builder.len(), 10);
     add_missing(&mut builder, 0..25).unwrap();
     builder.commit().unwrap();
-    assert_eq!(
-        contents(folder.path()),
-        expected(Format::Bf16, 0..10),
-        "an edit under way is not seen"
-    );
+    assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..10), "an edit under way is not seen");
     builder.finish().unwrap();
     assert_eq!(contents(folder.path()), expected(Format::Bf16, 0..25));
     assert_eq!(before.len(), 10, "what is open stays as it was");
@@ -27,14 +23,8 @@ fn passages_are_added_to_a_finished_store() {
 fn removing_is_all_or_nothing() {
     let folder = new_folder();
     build(folder.path(), Format::Int8, 0..10);
-    let error = message(remove(
-        folder.path(),
-        &[id(1), "nobody".into(), id(2), "no one".into()],
-    ));
-    assert!(
-        error.contains("2 of 4") && error.contains("\"nobody\"") && error.contains("\"no one\""),
-        "{error}"
-    );
+    let error = message(remove(folder.path(), &[id(1), "nobody".into(), id(2), "no one".into()]));
+    assert!(error.contains("2 of 4") && error.contains("\"nobody\"") && error.contains("\"no one\""), "{error}");
     assert_eq!(contents(folder.path()), expected(Format::Int8, 0..10));
 
     remove(folder.path(), &[id(1), id(2), id(1)]).unwrap();
@@ -42,20 +32,11 @@ fn removing_is_all_or_nothing() {
     assert_eq!(contents(folder.path()), expected(Format::Int8, left));
     let store = Store::open(folder.path(), ENCODER).unwrap();
     assert_eq!(store.get(&id(1)), None);
-    assert_eq!(
-        store.removed_bytes(),
-        expected(Format::Int8, 1..3)
-            .values()
-            .map(|b| b.len() as u64)
-            .sum::<u64>()
-    );
+    assert_eq!(store.removed_bytes(), expected(Format::Int8, 1..3).values().map(|b| b.len() as u64).sum::<u64>());
     assert!(message(remove(folder.path(), &[id(1)])).contains("not in the store"));
     let many: Vec<_> = (100..150).map(id).collect();
     let error = message(remove(folder.path(), &many));
-    assert!(
-        error.contains("50 of 50") && error.contains("and more"),
-        "{error}"
-    );
+    assert!(error.contains("50 of 50") && error.contains("and more"), "{error}");
 }
 
 #[test]
@@ -76,9 +57,7 @@ fn an_unfinished_store_is_not_edited() {
     let folder = new_folder();
     drop(Builder::create(folder.path(), spec(Format::Bf16)).unwrap());
     assert!(message(remove(folder.path(), &["a"])).contains("adding was not finished"));
-    assert!(
-        message(compact(folder.path(), &Progress::hidden())).contains("adding was not finished")
-    );
+    assert!(message(compact(folder.path(), &Progress::hidden())).contains("adding was not finished"));
 
     build(folder.path(), Format::Bf16, 0..3);
     let mut builder = Builder::resume(folder.path()).unwrap();
@@ -98,51 +77,26 @@ fn compacting_gives_the_room_back() {
         build(folder.path(), format, 0..30);
         let whole = snapshot(folder.path());
         let gone: Vec<_> = (0..30).filter(|n| n % 3 == 0 && *n < 18).collect();
-        remove(
-            folder.path(),
-            &gone.iter().copied().map(id).collect::<Vec<_>>(),
-        )
-        .unwrap();
+        remove(folder.path(), &gone.iter().copied().map(id).collect::<Vec<_>>()).unwrap();
         let before = Store::open(folder.path(), ENCODER).unwrap();
         let removed = before.removed_bytes();
         assert!(removed > 0);
 
         let done = compact(folder.path(), &Progress::hidden()).unwrap();
-        assert!(
-            done.complete && done.shards > 0 && done.freed_bytes > removed,
-            "{done:?}"
-        );
+        assert!(done.complete && done.shards > 0 && done.freed_bytes > removed, "{done:?}");
         let left = || (0..30).filter(|n| !gone.contains(n));
         assert_eq!(contents(folder.path()), expected(format, left()));
         let after = Store::open(folder.path(), ENCODER).unwrap();
         assert_eq!(after.removed_bytes(), 0);
         let files = snapshot(folder.path());
-        let on_disk: usize = files
-            .iter()
-            .filter(|(name, _)| name.ends_with(".bin"))
-            .map(|(_, b)| b.len())
-            .sum();
+        let on_disk: usize = files.iter().filter(|(name, _)| name.ends_with(".bin")).map(|(_, b)| b.len()).sum();
         assert_eq!(on_disk as u64, after.bytes());
-        let untouched =
-            |name: &&String| files.get(*name) == whole.get(*name) && name.starts_with("rows");
-        assert!(
-            whole.keys().filter(untouched).count() > 0,
-            "shards without removed passages are left alone"
-        );
-        assert!(
-            before.verify(&Progress::hidden()).unwrap().is_sound(),
-            "what is open stays as it was"
-        );
+        let untouched = |name: &&String| files.get(*name) == whole.get(*name) && name.starts_with("rows");
+        assert!(whole.keys().filter(untouched).count() > 0, "shards without removed passages are left alone");
+        assert!(before.verify(&Progress::hidden()).unwrap().is_sound(), "what is open stays as it was");
 
         let again = compact(folder.path(), &Progress::hidden()).unwrap();
-        assert_eq!(
-            again,
-            Compaction {
-                freed_bytes: 0,
-                shards: 0,
-                complete: true
-            }
-        );
+        assert_eq!(again, Compaction { freed_bytes: 0, shards: 0, complete: true });
         assert_eq!(snapshot(folder.path()), files);
         build(folder.path(), format, 0..30);
         assert_eq!(contents(folder.path()), expected(format, 0..30));
@@ -152,17 +106,13 @@ fn compacting_gives_the_room_back() {
 #[test]
 fn a_last_shard_with_room_left_is_compacted_too() {
     let folder = new_folder();
-    let mut builder =
-        Builder::create(folder.path(), Spec::new(WIDTH, Format::Bf16, ENCODER)).unwrap();
+    let mut builder = Builder::create(folder.path(), Spec::new(WIDTH, Format::Bf16, ENCODER)).unwrap();
     add_missing(&mut builder, 0..5).unwrap();
     builder.remove(&[id(2)]).unwrap();
     builder.finish().unwrap();
     let done = compact(folder.path(), &Progress::hidden()).unwrap();
     assert!(done.complete && done.shards == 1, "{done:?}");
-    assert_eq!(
-        contents(folder.path()),
-        expected(Format::Bf16, [0, 1, 3, 4])
-    );
+    assert_eq!(contents(folder.path()), expected(Format::Bf16, [0, 1, 3, 4]));
 }
 
 #[test]
@@ -171,17 +121,9 @@ fn a_store_can_be_emptied_and_filled_again() {
     build(folder.path(), Format::Bf16, 0..9);
     remove(folder.path(), &(0..9).map(id).collect::<Vec<_>>()).unwrap();
     assert!(Store::open(folder.path(), ENCODER).unwrap().is_empty());
-    assert!(
-        compact(folder.path(), &Progress::hidden())
-            .unwrap()
-            .complete
-    );
+    assert!(compact(folder.path(), &Progress::hidden()).unwrap().complete);
     assert!(contents(folder.path()).is_empty());
-    assert!(
-        !snapshot(folder.path())
-            .keys()
-            .any(|name| name.starts_with("rows"))
-    );
+    assert!(!snapshot(folder.path()).keys().any(|name| name.starts_with("rows")));
     build(folder.path(), Format::Bf16, 3..5);
     assert_eq!(contents(folder.path()), expected(Format::Bf16, 3..5));
 }
@@ -196,18 +138,14 @@ fn a_stopped_compaction_loses_nothing_and_goes_on() {
     for allowed in 0.. {
         let looks = std::cell::Cell::new(0);
         let stop = || looks.replace(looks.get() + 1) >= allowed;
-        let done =
-            crate::memory::edit::compact_until(folder.path(), &Progress::hidden(), &stop).unwrap();
+        let done = crate::memory::edit::compact_until(folder.path(), &Progress::hidden(), &stop).unwrap();
         assert_eq!(contents(folder.path()), left());
         if done.complete {
             assert!(allowed > 2);
             break;
         }
     }
-    assert_eq!(
-        Store::open(folder.path(), ENCODER).unwrap().removed_bytes(),
-        0
-    );
+    assert_eq!(Store::open(folder.path(), ENCODER).unwrap().removed_bytes(), 0);
 }
 
 #[test]
@@ -220,16 +158,9 @@ fn compacting_does_not_copy_damage() {
     bytes[70] ^= 1; // the second passage
     std::fs::write(&shard, bytes).unwrap();
     let error = message(compact(folder.path(), &Progress::hidden()));
-    assert!(
-        error.contains(&format!("passage {:?} is damaged", id(1))),
-        "{error}"
-    );
+    assert!(error.contains(&format!("passage {:?} is damaged", id(1))), "{error}");
     remove(folder.path(), &[id(1)]).unwrap();
-    assert!(
-        compact(folder.path(), &Progress::hidden())
-            .unwrap()
-            .complete
-    );
+    assert!(compact(folder.path(), &Progress::hidden()).unwrap().complete);
     build(folder.path(), Format::Bf16, 1..4);
     assert_eq!(contents(folder.path()), expected(Format::Bf16, 1..4));
 }

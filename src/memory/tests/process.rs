@@ -19,10 +19,7 @@ fn large(n: usize) -> Vec<f32> {
 #[ignore = "run in a process of its own by the other tests here"]
 fn child() {
     let folder = PathBuf::from(std::env::var_os(FOLDER).expect("the parent names the folder"));
-    let spec = Spec {
-        shard_bytes: 8192,
-        ..spec(Format::Bf16)
-    };
+    let spec = Spec { shard_bytes: 8192, ..spec(Format::Bf16) };
     let mut builder = match Builder::open_or_resume(&folder, spec) {
         Ok(builder) => builder,
         Err(error) => return eprintln!("child: {error:#}"),
@@ -47,9 +44,7 @@ fn child() {
 fn spawn(folder: &Path, prelude: &str) -> Child {
     Command::new("sh")
         .arg("-c")
-        .arg(format!(
-            r#"{prelude} exec "$0" --exact --ignored --nocapture memory::tests::process::child"#
-        ))
+        .arg(format!(r#"{prelude} exec "$0" --exact --ignored --nocapture memory::tests::process::child"#))
         .arg(std::env::current_exe().unwrap())
         .env(FOLDER, folder)
         .stdout(Stdio::null())
@@ -100,14 +95,9 @@ fn a_writer_that_may_write_no_more_says_so_and_the_build_resumes() {
     let folder = new_folder();
     // 9 blocks of 512 bytes (in some shells 1024) a file; the signal ignored, writes fail, as on a full disk.
     let stopped = said(spawn(folder.path(), "trap '' XFSZ; ulimit -f 7;"));
-    assert!(
-        stopped.contains("child: cannot write") && stopped.contains("once there is room"),
-        "{stopped}"
-    );
+    assert!(stopped.contains("child: cannot write") && stopped.contains("once there is room"), "{stopped}");
     // With the signal, the system kills the writer in the middle of that write.
-    let killed = spawn(folder.path(), "ulimit -f 11;")
-        .wait_with_output()
-        .unwrap();
+    let killed = spawn(folder.path(), "ulimit -f 11;").wait_with_output().unwrap();
     assert!(!killed.status.success());
     let last = said(spawn(folder.path(), ""));
     assert!(last.contains("child: finished"), "{last}");
