@@ -3,6 +3,7 @@
 #![warn(clippy::all)]
 
 pub mod backend;
+pub mod cost;
 pub mod cpu;
 pub mod eval;
 pub mod io;
