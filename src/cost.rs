@@ -1,11 +1,12 @@
 //! What reading a question costs in multiply-adds, in the three ways that [`CostMode`] names.
 //!
 //! The paper (GLIMMER, arXiv 2306.10231) gives formulas in its text and plots speeds in its figure 2, and the two do
-//! not agree: the figure's numbers follow, to their last printed digit, from other coefficients and lengths.
+//! not agree. The paper does not say what the figure counts; the figure's column below is what gives its three
+//! speeds to their last printed digit.
 //!
 //! | | text, sections 2 and 3 | figure 2 |
 //! |---|---|---|
-//! | an encoder layer, a token | `12d²`: `4d²` of attention, `8d²` of an ungated feed-forward 4d wide | `11.5d²`: T5.1.1's gated one 2.5d wide is `7.5d²` |
+//! | an encoder layer, a token | `12d²`, as of `4d²` of attention and an ungated feed-forward 4d wide | `11.5d²`, as T5.1.1 is: its gated feed-forward, 2.5d wide, takes `7.5d²` |
 //! | a decoder layer, an answer token | `14d²` | `13.5d²` |
 //! | keys and values of a decoder layer, a token read | `2d²` | `2d²` |
 //! | tokens of a passage | `n_p`, the passage's; 48 of question and 304 of passage in the experiments | `E = 384`, the encoder's whole input |
