@@ -12,5 +12,6 @@ pub mod memory;
 pub mod model;
 pub mod nn;
 pub mod random;
+pub mod retrieval;
 pub mod trace;
 pub mod train;

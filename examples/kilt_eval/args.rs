@@ -25,7 +25,14 @@ pub struct Args {
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub checkpoint: Option<PathBuf>,
     /// Which readers
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "NAMES", default_value = "fid,lumen,glimmer", help_heading = "Model")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        value_name = "NAMES",
+        default_value = "fid,lumen,glimmer",
+        help_heading = "Model"
+    )]
     pub readers: Vec<ReaderName>,
     /// Passages retrieved [default: 5 for fid, 10 for lumen, 25 for glimmer]
     #[arg(long, value_name = "N", help_heading = "Model")]
@@ -171,6 +178,17 @@ impl From<Missing> for MissingScore {
     }
 }
 
+impl ReaderName {
+    /// Passages retrieved, as in the paper's figure 2.
+    pub fn default_k(self) -> usize {
+        match self {
+            Self::Fid => 5,
+            Self::Lumen => 10,
+            Self::Glimmer => 25,
+        }
+    }
+}
+
 impl StoreKind {
     pub fn format(self) -> Option<Format> {
         match self {
@@ -182,16 +200,9 @@ impl StoreKind {
 }
 
 /// The word for a choice on the command line.
-macro_rules! name {
-    ($($kind:ty),*) => {
-        $(impl $kind {
-            pub fn name(self) -> String {
-                self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
-            }
-        })*
-    };
+pub fn word(choice: impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_string())
 }
-name!(ReaderName, Retriever, StoreKind);
 
 fn pair(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
@@ -212,19 +223,29 @@ impl Args {
     /// # Errors
     /// Which, and what to change.
     pub fn check(&self) -> Result<()> {
-        let glimmer_k = self.k.map_or(25, NonZeroUsize::get);
+        let glimmer_k = self.k_or(ReaderName::Glimmer.default_k());
         if let Some(m) = self.m
             && self.readers.contains(&ReaderName::Glimmer)
         {
             ensure!(m.get() <= glimmer_k, "--m {m} passages cannot be read of --k {glimmer_k} retrieved; lower --m");
         }
         ensure!(self.threads != Some(0), "--threads 0 would compute nothing; leave it out for one a core");
-        for ((name, value), is) in self.metric.iter().zip(self.metric.iter().map(|(_, v)| v.as_str())) {
-            ensure!(matches!(is, "em" | "accuracy"), "--metric {name}={value}: a metric is em or accuracy");
+        for (name, value) in &self.metric {
+            ensure!(matches!(value.as_str(), "em" | "accuracy"), "--metric {name}={value}: a metric is em or accuracy");
         }
         let threshold = self.relevance_threshold.unwrap_or(0.0);
         ensure!((0.0..=1.0).contains(&threshold), "--relevance-threshold {threshold}: BLEU is within 0 to 1");
         Ok(())
+    }
+
+    /// `k` of a reader that retrieves so many unless told.
+    pub fn k_or(&self, default: usize) -> usize {
+        self.k.map_or(default, usize::from)
+    }
+
+    /// `k` of the reader that retrieves most.
+    pub fn widest_k(&self) -> usize {
+        self.readers.iter().map(|reader| self.k_or(reader.default_k())).max().unwrap_or(1)
     }
 
     fn data(&self) -> PathBuf {

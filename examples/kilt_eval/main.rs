@@ -5,7 +5,7 @@ mod readers;
 mod retrieve;
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -13,10 +13,10 @@ use glimmer::backend::Backend;
 use glimmer::cpu::{Cpu, Real};
 use glimmer::eval::{Corpus, Report, Task, plot};
 use glimmer::io::{interrupted, stop_on_interrupt, write_atomic};
-use glimmer::kilt::{ChunkOptions, FilterReport, Metric, RelevanceFilter, read_task, read_task_with_inputs, task_name};
+use glimmer::kilt::{ChunkOptions, Metric, Record, RelevanceFilter, read_task, read_task_with_inputs, task_name};
 use serde_json::json;
 
-use args::{Args, Machine, Precision, Retriever};
+use args::{Args, Machine, Precision, Retriever, word};
 
 fn main() -> Result<()> {
     let args = Args::parse();
@@ -50,18 +50,23 @@ fn evaluate<T: Real>(args: &Args) -> Result<()> {
         "machine": machine.describe(),
         "checkpoint": checkpoint.describe(),
         "knowledge": args.knowledge(),
-        "retriever": args.retriever.name(),
-        "cost_mode": args.cost.name(),
-        "store": args.store.name(),
+        "retriever": word(args.retriever),
+        "cost_mode": args.cost,
+        "store": word(args.store),
         "interrupted": interrupted(),
     });
     finish(args, &Report { settings, random_weights, readers })
 }
 
-/// A task's name, metric and records, and what the relevance filter did to it.
-type Records = (String, Metric, Vec<glimmer::kilt::Record>);
+/// A task before retrieval.
+struct Questions {
+    name: String,
+    metric: Metric,
+    records: Vec<Record>,
+    path: PathBuf,
+}
 
-fn read_tasks(args: &Args) -> Result<Vec<Records>> {
+fn read_tasks(args: &Args) -> Result<Vec<Questions>> {
     let mut tasks = Vec::new();
     for path in args.tasks()? {
         let name = task_name(&path)?.to_string();
@@ -72,11 +77,11 @@ fn read_tasks(args: &Args) -> Result<Vec<Records>> {
         };
         if let Some(threshold) = args.relevance_threshold {
             let filter = RelevanceFilter { threshold, missing: args.missing_score.into() };
-            let report: FilterReport;
-            (records, report) = filter.apply(records);
+            let (kept, report) = filter.apply(records);
             say(&format!("{name}: {} questions kept by relevance, {} dropped", report.kept, report.dropped));
+            records = kept;
         }
-        tasks.push((name, metric, args.sample(records)));
+        tasks.push(Questions { name, metric, records: args.sample(records), path });
     }
     Ok(tasks)
 }
@@ -107,12 +112,15 @@ fn finish(args: &Args, report: &Report) -> Result<()> {
 /// What a reader of the tables must know.
 fn notes(args: &Args, report: &Report) -> String {
     let mut notes = vec![
-        "score and KILT: the task's metric, and the same where all evidence was found (R-precision 1), in %".to_string(),
+        "score and KILT: the task's metric, and the same where all evidence was found (R-precision 1), in %"
+            .to_string(),
         "R-prec and recall@5: of pages, as retrieved → as reranked, in %".to_string(),
-        format!("samples/TFLOP: cost mode {}, one FLOP a multiply-add; question time only", args.cost.name()),
+        format!("samples/TFLOP: cost mode {}, one FLOP a multiply-add", word(args.cost)),
     ];
     if args.is_default_data() {
-        notes.push("the tasks are derived from Wikipedia leads and WordNet; they are not KILT's, see data/README.md".into());
+        notes.push(
+            "the tasks are derived from Wikipedia leads and WordNet; they are not KILT's, see data/README.md".into(),
+        );
     }
     for reader in &report.readers {
         for task in &reader.tasks {
@@ -129,7 +137,8 @@ fn notes(args: &Args, report: &Report) -> String {
     }
     if report.random_weights {
         notes.push(
-            "THE WEIGHTS ARE RANDOM: answers, scores and reranking mean nothing; retrieval, speed and cost are real".into(),
+            "THE WEIGHTS ARE RANDOM: answers, scores and reranking mean nothing; retrieval, speed and cost are real"
+                .into(),
         );
     }
     notes.iter().map(|note| format!("· {note}\n")).collect()

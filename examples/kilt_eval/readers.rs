@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use glimmer::backend::Backend;
 use glimmer::cpu::{Cpu, Real};
-use glimmer::eval::{Corpus, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint};
+use glimmer::eval::{
+    Corpus, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
+};
 use glimmer::io::{Progress, Tokenizer, interrupted};
 use glimmer::kilt::write_predictions;
 use glimmer::memory::{Format, Store};
 use glimmer::model::{Config, Cut, Glimmer, Reader};
 
-use crate::args::{Args, ReaderName, Retriever};
+use crate::args::{Args, ReaderName, Retriever, word};
 use crate::{repository, say};
 
 /// Where the weights come from.
@@ -70,26 +72,28 @@ struct Setting {
 
 impl Setting {
     fn new(args: &Args, name: ReaderName, config: &Config) -> Result<Self> {
-        let k = |default: usize| args.k.map_or(default, usize::from);
+        let k = args.k_or(name.default_k());
         let layers = config.num_layers;
         let stored = config.glimmer.clone();
         let alpha = args.alpha.unwrap_or_else(|| match &stored {
             Some(glimmer) => glimmer.live_layers as f64 / layers as f64,
             None => 1.0 / 3.0,
         });
-        let (glimmer, k) = match name {
-            ReaderName::Fid => (Glimmer::new(Cut::fid(layers), k(5)), k(5)),
-            ReaderName::Lumen => (Glimmer::new(Cut::nearest(layers, alpha, 0.0)?, k(10)), k(10)),
+        let glimmer = match name {
+            ReaderName::Fid => Glimmer::new(Cut::fid(layers), k),
+            ReaderName::Lumen => Glimmer::new(Cut::nearest(layers, alpha, 0.0)?, k),
             ReaderName::Glimmer => {
                 let beta = args.beta.unwrap_or_else(|| match &stored {
-                    Some(glimmer) if glimmer.live_layers > 0 => glimmer.rerank_layers as f64 / glimmer.live_layers as f64,
+                    Some(glimmer) if glimmer.live_layers > 0 => {
+                        glimmer.rerank_layers as f64 / glimmer.live_layers as f64
+                    }
                     _ => 0.25,
                 });
                 let cut = Cut::nearest(layers, alpha, beta)?;
                 let m = args.m.map(usize::from).or(stored.as_ref().map(|glimmer| glimmer.selected)).unwrap_or(5);
                 let rest = stored.unwrap_or_else(|| Glimmer::new(cut, m));
                 let Cut { live_layers, rerank_layers } = cut;
-                (Glimmer { live_layers, rerank_layers, selected: m.min(k(25)), ..rest }, k(25))
+                Glimmer { live_layers, rerank_layers, selected: m.min(k), ..rest }
             }
         };
         Ok(Self { name, glimmer, k })
@@ -156,7 +160,7 @@ fn read<T: Real>(
         answer_tokens: args.answer_tokens.get(),
         cost: args.cost,
     };
-    let name = setting.name.name();
+    let name = word(setting.name);
     let questions: usize = tasks.iter().map(|task| task.records.len()).sum();
     let progress = Progress::new(&name, questions as u64);
     let mut reports: Vec<TaskReport> = Vec::new();

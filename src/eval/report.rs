@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::run::{Tally, Task};
 use super::table::table;
+use crate::cost::samples_per_tera;
 use crate::kilt::{AnswerScores, AtK, Prediction, Record, RetrievalScores, score_answers, score_retrieval};
 
 /// Ranks that the benchmark reports retrieval at.
@@ -84,7 +85,7 @@ impl TaskReport {
             seconds: run.seconds,
             questions_per_second: if run.seconds > 0.0 { count as f64 / run.seconds } else { 0.0 },
             multiply_adds,
-            samples_per_tera: if multiply_adds > 0.0 { 1e12 / multiply_adds } else { 0.0 },
+            samples_per_tera: if multiply_adds > 0.0 { samples_per_tera(multiply_adds) } else { 0.0 },
         })
     }
 }
@@ -119,7 +120,7 @@ impl ReaderReport {
 
     /// Questions for 10¹² multiply-adds, over all tasks' mean cost.
     pub fn samples_per_tera(&self) -> f64 {
-        self.mean(|task| (task.multiply_adds > 0.0).then_some(task.multiply_adds)).map_or(0.0, |mean| 1e12 / mean)
+        self.mean(|task| (task.multiply_adds > 0.0).then_some(task.multiply_adds)).map_or(0.0, samples_per_tera)
     }
 }
 

@@ -8,7 +8,7 @@ use super::corpus::Corpus;
 use super::prompts::{Fitted, Prompts};
 use super::report::TaskReport;
 use crate::backend::{Backend, Stored};
-use crate::cost::{CostMode, QuestionShape, multiply_adds};
+use crate::cost::{CostMode, Workload, memory_multiply_adds, multiply_adds};
 use crate::io::{Progress, interrupted};
 use crate::kilt::{Metric, Passage, Prediction, Record, has_answer};
 use crate::memory::Store;
@@ -189,20 +189,22 @@ impl<B: Backend> Run<'_, B> {
         Ok(())
     }
 
+    /// What the reading cost. Passages encoded for it are part of it, in the exact mode.
     fn multiply_adds(&self, asked: &Asked, reading: &Reading) -> Result<f64> {
-        let passage_tokens = match self.source {
+        let tokens: Vec<usize> = match self.source {
             Source::Fresh => asked.fitted.iter().map(|f| f.ids.len()).collect(),
             Source::Store(store) => {
-                asked.passages.iter().map(|p| store.get(&p.id).map_or(0, |rows| rows.tokens)).collect()
+                let rows = asked.passages.iter().map(|passage| store.get(&passage.id));
+                rows.map(|rows| rows.map_or(0, |rows| rows.tokens)).collect()
             }
         };
-        let shape = QuestionShape {
-            question_tokens: asked.question.ids.len(),
-            passage_tokens,
-            read: reading.read.clone(),
-            answer_tokens: reading.answer.len(),
+        let (config, glimmer) = (&self.reader.config, &self.reader.glimmer);
+        let workload = Workload::of(asked.question.ids.len(), &tokens, reading)?;
+        let fresh: f64 = match (self.source, self.cost) {
+            (Source::Fresh, CostMode::Exact) => tokens.iter().map(|&n| memory_multiply_adds(config, glimmer, n)).sum(),
+            _ => 0.0,
         };
-        multiply_adds(self.cost, &self.reader.config, &self.reader.glimmer, &shape)
+        Ok(fresh + multiply_adds(self.cost, config, glimmer, &workload))
     }
 }
 

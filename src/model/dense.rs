@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 
 use super::config::Config;
-use super::load::load;
+use super::load::{fingerprint, load};
 use super::spec::{Absent, Init, Spec};
 use super::weights::Encoder;
 use crate::backend::{Backend, Direction, Element, Mat, Segments, check_ids};
@@ -49,6 +49,14 @@ impl<B: Backend> DenseEncoder<B> {
     /// Columns of the vectors.
     pub fn width(&self) -> usize {
         self.projection.rows
+    }
+
+    /// What identifies the encoder and its projection: their weights, rounded to bf16.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub fn fingerprint(&self) -> Result<String> {
+        fingerprint(&self.be, self.encoder.leaves().into_iter().chain([&self.projection]))
     }
 
     /// A unit vector for each text, row by row. `texts` are token ids with the end of text.

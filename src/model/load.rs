@@ -118,19 +118,23 @@ impl<B: Backend> Reader<B> {
     /// # Errors
     /// Those of the machine.
     pub fn memory_fingerprint(&self) -> Result<String> {
-        let mut hasher = blake3::Hasher::new();
-        let Config { d_model, d_kv, num_heads, layer_norm_epsilon, .. } = self.config;
+        let Config { d_kv, num_heads, layer_norm_epsilon, .. } = self.config;
         let max_distance = self.config.relative_attention_max_distance;
-        let sizes = format!("{d_model} {d_kv} {num_heads} {layer_norm_epsilon} {max_distance}");
-        hasher.update(sizes.as_bytes());
         let encoder = &self.weights.encoder;
-        let mut leaves = vec![&*encoder.embedding, &*encoder.layers.bias];
-        leaves.extend(encoder.layers.blocks[..self.memory_layers()].iter().flat_map(|block| block.leaves()));
-        for leaf in leaves {
-            hasher.update(bytemuck::cast_slice(&rounded(&self.be, leaf)?));
-        }
-        Ok(hasher.finalize().to_hex().to_string())
+        let blocks = encoder.layers.blocks[..self.memory_layers()].iter().flat_map(|block| block.leaves());
+        let weights = fingerprint(&self.be, [&*encoder.embedding, &*encoder.layers.bias].into_iter().chain(blocks))?;
+        Ok(format!("{weights} {d_kv} {num_heads} {layer_norm_epsilon} {max_distance}"))
     }
+}
+
+/// A hash of parameters and their shapes.
+pub(super) fn fingerprint<'a, B: Backend>(be: &B, leaves: impl IntoIterator<Item = &'a Mat<B>>) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    for leaf in leaves {
+        hasher.update(format!("{} {}", leaf.rows, leaf.cols).as_bytes());
+        hasher.update(bytemuck::cast_slice(&rounded(be, leaf)?));
+    }
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
 /// A parameter in bf16.

@@ -1,0 +1,133 @@
+//! First-stage retrieval for all questions.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use glimmer::cpu::Cpu;
+use glimmer::eval::{Corpus, Retrieved, Task};
+use glimmer::io::{Progress, Tokenizer};
+use glimmer::kilt::{Passage, Record};
+use glimmer::model::DenseEncoder;
+use glimmer::retrieval::{
+    Bm25, Bm25Passage, Bm25Settings, Bm25Spec, DenseIndex, DenseSpec, GivenPassage, Hit, read_given,
+};
+
+use crate::args::{Args, Retriever};
+use crate::{Questions, say};
+
+/// Tokens of a text that the dense retriever reads; GTR was trained on as many.
+const DENSE_TOKENS: usize = 512;
+/// Texts that the dense retriever encodes together.
+const DENSE_BATCH: usize = 16;
+
+/// Tasks with their passages. The widest reader decides how many are retrieved; the others take the first of them.
+pub fn retrieve(args: &Args, tasks: Vec<Questions>, corpus: Option<&Corpus>) -> Result<Vec<Task>> {
+    let Some(corpus) = corpus else {
+        return tasks.into_iter().map(given).collect();
+    };
+    let inputs: Vec<&str> = tasks.iter().flat_map(|t| &t.records).map(|record| record.input.as_str()).collect();
+    let k = args.widest_k();
+    if k > corpus.len() {
+        say(&format!("the corpus has {} passages, fewer than the {k} asked for: all are retrieved", corpus.len()));
+    }
+    let hits = match args.retriever {
+        Retriever::Dense => dense(args, corpus, &inputs, k)?,
+        _ => bm25(args, corpus, &inputs, k)?,
+    };
+    let mut hits = hits.into_iter();
+    let numbers = |hits: Vec<Hit>| Retrieved::Corpus(hits.into_iter().map(|hit| hit.passage).collect());
+    let with_passages = |Questions { name, metric, records, .. }: Questions| {
+        let retrieved = hits.by_ref().take(records.len()).map(numbers).collect();
+        Task { name, metric, records, retrieved }
+    };
+    Ok(tasks.into_iter().map(with_passages).collect())
+}
+
+fn bm25(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<Vec<Hit>>> {
+    let settings = Bm25Settings::default();
+    let folder = args.work.join(format!("bm25-{}", &corpus.fingerprint()[..12]));
+    if !folder.exists() {
+        let spec = Bm25Spec { fingerprint: corpus.fingerprint().into(), settings };
+        let passages = corpus.iter().map(|p| p.map(|p| Bm25Passage { title: p.title, text: p.text }));
+        Bm25::build(&folder, &spec, passages, &Progress::new("indexing", corpus.len() as u64))?;
+    }
+    let index = Bm25::open(&folder, corpus.fingerprint())?;
+    let started = Instant::now();
+    let hits = index.search_all(inputs, k)?;
+    rate("bm25", inputs.len(), started);
+    Ok(hits)
+}
+
+fn dense(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<Vec<Hit>>> {
+    let checkpoint = args.dense_checkpoint.as_ref().context("--retriever dense needs --dense-checkpoint")?;
+    let encoder = DenseEncoder::load(Cpu::<f32>::default(), checkpoint)?;
+    let tokenizer = Tokenizer::open(checkpoint)?;
+    let fingerprint = format!("{} {}", corpus.fingerprint(), encoder.fingerprint()?);
+    let name = blake3::hash(fingerprint.as_bytes()).to_hex();
+    let folder = args.work.join(format!("dense-{}", &name[..12]));
+    if !folder.exists() {
+        let megabytes = DenseIndex::estimate_bytes(corpus.len() as u64, encoder.width()) as f64 / 1e6;
+        say(&format!("dense index: {} passages, {megabytes:.0} MB in {}", corpus.len(), folder.display()));
+        let spec = DenseSpec { width: encoder.width(), fingerprint: fingerprint.clone() };
+        let batches = (0..corpus.len()).step_by(DENSE_BATCH);
+        let vectors = batches.flat_map(|first| {
+            let encode = || {
+                let numbers = first..corpus.len().min(first + DENSE_BATCH);
+                let texts: Vec<String> = numbers.map(|i| Ok(corpus.passage(i)?.with_title())).collect::<Result<_>>()?;
+                vectors(&encoder, &tokenizer, &texts)
+            };
+            match encode() {
+                Ok(rows) => rows.chunks(encoder.width()).map(|row| Ok(row.to_vec())).collect(),
+                Err(error) => vec![Err(error)],
+            }
+        });
+        DenseIndex::build(&folder, &spec, vectors, &Progress::new("dense index", corpus.len() as u64))?;
+    }
+    let index = DenseIndex::open(&folder, &fingerprint)?;
+    let started = Instant::now();
+    let mut queries = Vec::with_capacity(inputs.len() * encoder.width());
+    for batch in inputs.chunks(DENSE_BATCH) {
+        queries.extend(vectors(&encoder, &tokenizer, batch)?);
+    }
+    let hits = index.search_all(&queries, k)?;
+    rate("dense", inputs.len(), started);
+    Ok(hits)
+}
+
+/// A vector for each text, one behind the other.
+fn vectors<S: AsRef<str> + Sync>(
+    encoder: &DenseEncoder<Cpu<f32>>,
+    tokenizer: &Tokenizer,
+    texts: &[S],
+) -> Result<Vec<f32>> {
+    let mut ids = tokenizer.encode_batch(texts)?;
+    ids.iter_mut().for_each(|ids| ids.truncate(DENSE_TOKENS));
+    encoder.encode(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+fn rate(name: &str, questions: usize, started: Instant) {
+    let seconds = started.elapsed().as_secs_f64();
+    say(&format!("{name}: {questions} questions, {:.0} a second", questions as f64 / seconds.max(1e-9)));
+}
+
+/// A task whose file brings its passages along.
+fn given(task: Questions) -> Result<Task> {
+    let Questions { name, metric, records, path } = task;
+    let mut given: HashMap<String, Vec<GivenPassage>> =
+        read_given(&path)?.into_iter().map(|given| (given.id, given.passages)).collect();
+    let passages = |record: &Record| {
+        let passages = given.remove(&record.id);
+        let passages = passages.with_context(|| format!("{}: no passages for id {:?}", path.display(), record.id))?;
+        Ok(Retrieved::Given(passages.into_iter().map(passage).collect()))
+    };
+    let retrieved = records.iter().map(passages).collect::<Result<Vec<_>>>()?;
+    ensure!(!records.is_empty(), "{} has no question", path.display());
+    Ok(Task { name, metric, records, retrieved })
+}
+
+/// A given passage counts as evidence by its id, and by its title where it has none.
+fn passage(given: GivenPassage) -> Passage {
+    let page = given.id.unwrap_or_else(|| given.title.clone());
+    Passage { id: page.clone(), page, title: given.title, text: given.text, first_paragraph: 0, last_paragraph: 0 }
+}
