@@ -78,12 +78,12 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
         let mut y = self.alloc(x.rows, w.rows);
-        linear::linear(x, w, linear::Into::Fresh, &mut y);
+        linear::linear(x, w, &mut y);
         y
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
-        linear::linear(x, w, linear::Into::Sum, y);
+        linear::add(&self.linear(x, w), y);
     }
 
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {

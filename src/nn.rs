@@ -1,4 +1,4 @@
-//! The blocks of T5, each a few operations of a [`Backend`](crate::backend::Backend), and the trees that hold their weights.
+//! The blocks of T5, each a few operations of a [`Backend`], and the trees that hold their weights.
 
 mod attention;
 mod block;
