@@ -153,7 +153,7 @@ fn cut(folder: &Path, knowledge: &Path, options: ChunkOptions, source: Origin) -
     let mut stream = passages(knowledge, options)?;
     let progress = Progress::counting("cutting passages");
     let full = || format!("cannot write the corpus into {}", beside.path().display());
-    while let Some(passage) = stream.next() {
+    for passage in stream.by_ref() {
         let passage = passage?;
         if interrupted() {
             bail!("stopped while cutting {} into passages; run again to start over", knowledge.display());

@@ -12,8 +12,7 @@ use tantivy::index::{SegmentId, SegmentReader};
 use tantivy::indexer::NoMergePolicy;
 use tantivy::schema::{FAST, Field, IndexRecordOption, Schema, TextFieldIndexing, TextOptions};
 use tantivy::tokenizer::{
-    AsciiFoldingFilter, Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer,
-    TextAnalyzer,
+    AsciiFoldingFilter, Language, LowerCaser, RemoveLongFilter, SimpleTokenizer, Stemmer, TextAnalyzer,
 };
 use tantivy::{Index, IndexWriter, TantivyDocument};
 
@@ -70,12 +69,7 @@ impl Default for Bm25Settings {
     /// Measured on questions over 10,033 leads of Wikipedia: with the title counted twice, the right lead came first
     /// for 4 more of 100 slot and fact questions than with the title counted once.
     fn default() -> Self {
-        Self {
-            k1: 0.8,
-            b: 0.4,
-            title_count: 2,
-            words: Words::Whole,
-        }
+        Self { k1: 0.8, b: 0.4, title_count: 2, words: Words::Whole }
     }
 }
 
@@ -84,11 +78,7 @@ impl Bm25Settings {
         let Self { k1, b, .. } = self;
         ensure!(k1.is_finite() && *k1 >= 0.0, "k1 is {k1}: at least 0");
         ensure!((0.0..=1.0).contains(b), "b is {b}: must be in [0, 1]");
-        ensure!(
-            self.title_count <= 16,
-            "the title cannot count {} times: at most 16",
-            self.title_count
-        );
+        ensure!(self.title_count <= 16, "the title cannot count {} times: at most 16", self.title_count);
         Ok(())
     }
 }
@@ -127,12 +117,7 @@ impl Bm25 {
     ///
     /// # Errors
     /// If the folder exists, a setting is out of range, the iterator fails, the user interrupts, or the disk does.
-    pub fn build<S, I>(
-        folder: &Path,
-        spec: &Bm25Spec,
-        passages: I,
-        progress: &Progress,
-    ) -> Result<()>
+    pub fn build<S, I>(folder: &Path, spec: &Bm25Spec, passages: I, progress: &Progress) -> Result<()>
     where
         S: AsRef<str>,
         I: IntoIterator<Item = Result<Bm25Passage<S>>>,
@@ -172,12 +157,8 @@ impl Bm25 {
         );
         folder::ensure_built_from(folder, &header.fingerprint, fingerprint)?;
         header.settings.check()?;
-        Self::open_segment(folder, &header).with_context(|| {
-            format!(
-                "{} is damaged: delete it and build the index again",
-                folder.display()
-            )
-        })
+        Self::open_segment(folder, &header)
+            .with_context(|| format!("{} is damaged: delete it and build the index again", folder.display()))
     }
 
     fn open_segment(folder: &Path, header: &Header) -> Result<Self> {
@@ -192,11 +173,7 @@ impl Bm25 {
             more => bail!("{} segments where one is expected", more.len()),
         };
         let found = segment.as_ref().map_or(0, SegmentReader::max_doc);
-        ensure!(
-            found == header.passages,
-            "{found} passages where {} are expected",
-            header.passages
-        );
+        ensure!(found == header.passages, "{found} passages where {} are expected", header.passages);
         Ok(Self {
             settings: header.settings,
             passages: header.passages,
@@ -285,10 +262,7 @@ fn analyser(words: Words) -> TextAnalyzer {
 }
 
 fn list(paths: impl IntoIterator<Item = PathBuf>) -> String {
-    let mut names: Vec<String> = paths
-        .into_iter()
-        .map(|path| path.display().to_string())
-        .collect();
+    let mut names: Vec<String> = paths.into_iter().map(|path| path.display().to_string()).collect();
     names.sort();
     names.join(", ")
 }
@@ -305,28 +279,16 @@ struct Writer {
 impl Writer {
     fn create(folder: &Path, settings: Bm25Settings) -> Result<Self> {
         let mut schema = Schema::builder();
-        let indexing = TextFieldIndexing::default()
-            .set_tokenizer(ANALYSER)
-            .set_index_option(IndexRecordOption::WithFreqs);
-        let words = schema.add_text_field(
-            "words",
-            TextOptions::default().set_indexing_options(indexing),
-        );
+        let indexing =
+            TextFieldIndexing::default().set_tokenizer(ANALYSER).set_index_option(IndexRecordOption::WithFreqs);
+        let words = schema.add_text_field("words", TextOptions::default().set_indexing_options(indexing));
         let position = schema.add_u64_field("position", FAST);
         let index = Index::create_in_dir(folder, schema.build())?;
-        index
-            .tokenizers()
-            .register(ANALYSER, analyser(settings.words));
+        index.tokenizers().register(ANALYSER, analyser(settings.words));
         // One thread, so that the segments hold runs of the corpus that `finish` can put in order.
         let writer = index.writer_with_num_threads(1, WRITER_BYTES)?;
         writer.set_merge_policy(Box::new(NoMergePolicy));
-        Ok(Self {
-            writer,
-            title_count: settings.title_count,
-            words,
-            position,
-            passages: 0,
-        })
+        Ok(Self { writer, title_count: settings.title_count, words, position, passages: 0 })
     }
 
     fn add<S: AsRef<str>>(&mut self, passage: &Bm25Passage<S>) -> Result<()> {
@@ -346,9 +308,7 @@ impl Writer {
         self.writer.commit()?;
         let mut segments: Vec<(u64, SegmentId)> = Vec::new();
         for segment in self.writer.index().searchable_segments()? {
-            let positions = SegmentReader::open(&segment)?
-                .fast_fields()
-                .u64("position")?;
+            let positions = SegmentReader::open(&segment)?.fast_fields().u64("position")?;
             segments.push((positions.min_value(), segment.id()));
         }
         segments.sort_unstable();
@@ -371,18 +331,11 @@ impl Writer {
             let positions = reader.fast_fields().u64("position")?;
             for document in 0..reader.max_doc() {
                 let found = positions.first(document);
-                ensure!(
-                    found == Some(next),
-                    "document {document} is passage {found:?}"
-                );
+                ensure!(found == Some(next), "document {document} is passage {found:?}");
                 next += 1;
             }
         }
-        ensure!(
-            next == u64::from(self.passages),
-            "{next} passages of {} arrived in the index",
-            self.passages
-        );
+        ensure!(next == u64::from(self.passages), "{next} passages of {} arrived in the index", self.passages);
         Ok(())
     }
 }

@@ -75,7 +75,7 @@ impl DenseIndex {
             let mut writer = RowWriter::new(&file, spec.width);
             for vector in vectors {
                 writer.add(&vector?)?;
-                if writer.passages % ROWS_PER_STEP == 0 {
+                if writer.passages.is_multiple_of(ROWS_PER_STEP) {
                     stop_if_interrupted()?;
                     progress.add(u64::from(ROWS_PER_STEP));
                 }
@@ -100,12 +100,8 @@ impl DenseIndex {
         );
         folder::ensure_built_from(folder, &header.fingerprint, fingerprint)?;
         let path = folder.join(VECTORS);
-        let file = File::open(&path).with_context(|| {
-            format!(
-                "cannot open {}: delete {place} and build the index again",
-                path.display()
-            )
-        })?;
+        let file = File::open(&path)
+            .with_context(|| format!("cannot open {}: delete {place} and build the index again", path.display()))?;
         let bytes = file.metadata()?.len();
         let row_bytes = header.width.checked_mul(BYTES_PER_NUMBER);
         let expected = row_bytes.map(|row| row as u128 * u128::from(header.passages));
@@ -117,13 +113,8 @@ impl DenseIndex {
             header.width
         );
         // SAFETY: index files are complete before they get their name and are never written to afterwards.
-        let rows = unsafe { Mmap::map(&file) }
-            .with_context(|| format!("cannot map {} into memory", path.display()))?;
-        Ok(Self {
-            folder: folder.to_path_buf(),
-            header,
-            rows,
-        })
+        let rows = unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {} into memory", path.display()))?;
+        Ok(Self { folder: folder.to_path_buf(), header, rows })
     }
 
     /// Reads every vector and compares with the checksum of the build.
@@ -161,11 +152,7 @@ impl DenseIndex {
     /// As [`DenseIndex::search_all`].
     pub fn search(&self, query: &[f32], k: usize) -> Result<Vec<Hit>> {
         let width = self.width();
-        ensure!(
-            query.len() == width,
-            "the query has {} numbers, the index {width} per passage",
-            query.len()
-        );
+        ensure!(query.len() == width, "the query has {} numbers, the index {width} per passage", query.len());
         let mut hits = self.search_all(query, k)?;
         Ok(hits.pop().unwrap_or_default())
     }
@@ -222,16 +209,10 @@ impl<'a> RowWriter<'a> {
             self.width
         );
         if let Some(at) = vector.iter().position(|number| !number.is_finite()) {
-            anyhow::bail!(
-                "the vector of passage {passage} is {} at {at}: not a finite number",
-                vector[at]
-            );
+            anyhow::bail!("the vector of passage {passage} is {} at {at}: not a finite number", vector[at]);
         }
         let squares: f64 = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-        ensure!(
-            squares > 0.0,
-            "the vector of passage {passage} is zero: it has no direction to compare"
-        );
+        ensure!(squares > 0.0, "the vector of passage {passage} is zero: it has no direction to compare");
         let scale = 1.0 / squares.sqrt();
         self.row.clear();
         for number in vector {

@@ -16,11 +16,7 @@ where
     F: FnOnce(&Path) -> Result<()>,
 {
     // An index may have cost days: it is never overwritten.
-    ensure!(
-        !folder.exists(),
-        "{} exists already: delete it to build the index anew",
-        folder.display()
-    );
+    ensure!(!folder.exists(), "{} exists already: delete it to build the index anew", folder.display());
     let parent = match folder.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -31,8 +27,7 @@ where
         .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
     fill(beside.path()).with_context(|| format!("cannot build {}", folder.display()))?;
     open_to_all_readers(beside.path())?;
-    fs::rename(beside.path(), folder)
-        .with_context(|| format!("cannot put {} in place", folder.display()))?;
+    fs::rename(beside.path(), folder).with_context(|| format!("cannot put {} in place", folder.display()))?;
     // Its old name is gone, so there is nothing left for the guard to remove.
     let _ = beside.keep();
     Ok(())
@@ -65,10 +60,7 @@ pub(super) fn read_header<T: DeserializeOwned>(path: &Path) -> Result<T> {
         Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
     };
     serde_json::from_slice(&text).with_context(|| {
-        format!(
-            "{} is damaged or of another version: delete its folder and build the index again",
-            path.display()
-        )
+        format!("{} is damaged or of another version: delete its folder and build the index again", path.display())
     })
 }
 

@@ -68,11 +68,7 @@ pub fn read_given(path: &Path) -> Result<Vec<Given>> {
         }
         let record = parse(&line).with_context(place)?;
         if let Some(earlier) = line_of_id.insert(record.id.clone(), number) {
-            bail!(
-                "{}: id {:?} is already on line {earlier}",
-                place(),
-                record.id
-            );
+            bail!("{}: id {:?} is already on line {earlier}", place(), record.id);
         }
         records.push(record);
     }
@@ -83,11 +79,7 @@ pub fn read_given(path: &Path) -> Result<Vec<Given>> {
 fn lines_of(file: File) -> Result<Box<dyn BufRead>> {
     let mut reader = BufReader::new(file);
     let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if gzipped {
-        Box::new(BufReader::new(MultiGzDecoder::new(reader)))
-    } else {
-        Box::new(reader)
-    })
+    Ok(if gzipped { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) })
 }
 
 #[derive(Deserialize)]
@@ -133,11 +125,7 @@ fn parse(line: &str) -> Result<Given> {
         .enumerate()
         .map(|(i, passage)| parse_passage(passage).with_context(|| format!("passage {i} (from 0)")))
         .collect::<Result<_>>()?;
-    Ok(Given {
-        id: raw.id.into_string(),
-        question,
-        passages,
-    })
+    Ok(Given { id: raw.id.into_string(), question, passages })
 }
 
 fn parse_passage(value: serde_json::Value) -> Result<GivenPassage> {
@@ -173,10 +161,7 @@ impl Number {
     fn into_f64(self) -> Result<f64> {
         let number = match &self {
             Self::Number(number) => *number,
-            Self::String(text) => text
-                .trim()
-                .parse()
-                .with_context(|| format!("its score {text:?} is not a number"))?,
+            Self::String(text) => text.trim().parse().with_context(|| format!("its score {text:?} is not a number"))?,
         };
         ensure!(number.is_finite(), "its score {number} is not finite");
         Ok(number)
@@ -185,9 +170,7 @@ impl Number {
 
 /// The parser sees one line and calls it line 1, which would contradict the file's line number before it.
 fn without_line(error: &serde_json::Error) -> String {
-    error
-        .to_string()
-        .replace(" at line 1 column ", " at column ")
+    error.to_string().replace(" at line 1 column ", " at column ")
 }
 
 #[cfg(test)]
@@ -209,22 +192,11 @@ mod tests {
     fn both_dialects_are_read() {
         let records = read(format!("{FID}\n{ATLAS}\r\n\n").as_bytes()).unwrap();
         assert_eq!(records.len(), 2);
-        assert_eq!(
-            (records[0].id.as_str(), records[0].question.as_str()),
-            ("7", "who?")
-        );
-        let [first, second] = &records[0].passages[..] else {
-            panic!()
-        };
+        assert_eq!((records[0].id.as_str(), records[0].question.as_str()), ("7", "who?"));
+        let [first, second] = &records[0].passages[..] else { panic!() };
         assert_eq!((first.id.as_deref(), first.score), (Some("12"), Some(81.5)));
-        assert_eq!(
-            (second.id.as_deref(), second.title.as_str(), second.score),
-            (None, "", None)
-        );
-        assert_eq!(
-            (records[1].id.as_str(), records[1].question.as_str()),
-            ("q8", "a [SEP] b")
-        );
+        assert_eq!((second.id.as_deref(), second.title.as_str(), second.score), (None, "", None));
+        assert_eq!((records[1].id.as_str(), records[1].question.as_str()), ("q8", "a [SEP] b"));
         assert_eq!(records[1].passages[0].score, Some(-1.0));
     }
 
@@ -250,77 +222,29 @@ mod tests {
         let cases = [
             (r#"{"id": "a", "input": "q""#, "column"),
             (r#"{"input": "q", "ctxs": []}"#, "`id`"),
-            (
-                r#"{"id": 1.5, "input": "q", "ctxs": []}"#,
-                "string or an integer",
-            ),
-            (
-                r#"{"id": null, "input": "q", "ctxs": []}"#,
-                "string or an integer",
-            ),
-            (
-                r#"{"id": "a", "ctxs": []}"#,
-                "neither `input` nor `question`",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "question": "q", "ctxs": []}"#,
-                "both `input`",
-            ),
+            (r#"{"id": 1.5, "input": "q", "ctxs": []}"#, "string or an integer"),
+            (r#"{"id": null, "input": "q", "ctxs": []}"#, "string or an integer"),
+            (r#"{"id": "a", "ctxs": []}"#, "neither `input` nor `question`"),
+            (r#"{"id": "a", "input": "q", "question": "q", "ctxs": []}"#, "both `input`"),
             (r#"{"id": "a", "input": " ", "ctxs": []}"#, "blank"),
-            (
-                r#"{"id": "a", "input": "q"}"#,
-                "neither `ctxs` nor `passages`",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": null}"#,
-                "neither `ctxs`",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [], "passages": []}"#,
-                "both `ctxs`",
-            ),
+            (r#"{"id": "a", "input": "q"}"#, "neither `ctxs` nor `passages`"),
+            (r#"{"id": "a", "input": "q", "ctxs": null}"#, "neither `ctxs`"),
+            (r#"{"id": "a", "input": "q", "ctxs": [], "passages": []}"#, "both `ctxs`"),
             (r#"{"id": "a", "input": "q", "ctxs": {}}"#, "sequence"),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": ["text"]}"#,
-                "passage 0",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"text": "x"}]}"#,
-                "`title`",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"title": "x"}]}"#,
-                "`text`",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "\n"}]}"#,
-                "blank",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": "high"}]}"#,
-                "\"high\"",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": "NaN"}]}"#,
-                "not finite",
-            ),
-            (
-                r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": [1]}]}"#,
-                "must be a number",
-            ),
-            (
-                r#"{"id": "7", "input": "again", "ctxs": []}"#,
-                "already on line 1",
-            ),
+            (r#"{"id": "a", "input": "q", "ctxs": ["text"]}"#, "passage 0"),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"text": "x"}]}"#, "`title`"),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"title": "x"}]}"#, "`text`"),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "\n"}]}"#, "blank"),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": "high"}]}"#, "\"high\""),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": "NaN"}]}"#, "not finite"),
+            (r#"{"id": "a", "input": "q", "ctxs": [{"title": "x", "text": "y", "score": [1]}]}"#, "must be a number"),
+            (r#"{"id": "7", "input": "again", "ctxs": []}"#, "already on line 1"),
             ("[]", ""),
         ];
         for (line, complaint) in cases {
             let error = read(format!("{FID}\n{line}\n").as_bytes()).unwrap_err();
             let error = format!("{error:#}");
-            assert!(
-                error.contains(":2") && error.contains(complaint),
-                "{line}: {error}"
-            );
+            assert!(error.contains(":2") && error.contains(complaint), "{line}: {error}");
         }
     }
 

@@ -17,9 +17,7 @@ struct Ranked(Hit);
 impl Ord for Ranked {
     fn cmp(&self, other: &Self) -> Ordering {
         let by_score = other.0.score.partial_cmp(&self.0.score);
-        by_score
-            .unwrap_or(Ordering::Equal)
-            .then(self.0.passage.cmp(&other.0.passage))
+        by_score.unwrap_or(Ordering::Equal).then(self.0.passage.cmp(&other.0.passage))
     }
 }
 
@@ -40,10 +38,7 @@ impl Eq for Ranked {}
 impl Top {
     /// Nothing is reserved for the k hits: k may be far above what there is to keep.
     pub fn new(k: usize) -> Self {
-        Self {
-            k,
-            kept: BinaryHeap::new(),
-        }
+        Self { k, kept: BinaryHeap::new() }
     }
 
     /// The score below which nothing is kept any more; an equal score is kept only for an earlier passage.
@@ -69,10 +64,7 @@ impl Top {
     }
 
     pub fn merge(mut self, other: Self) -> Self {
-        other
-            .kept
-            .into_iter()
-            .for_each(|Ranked(hit)| self.push(hit));
+        other.kept.into_iter().for_each(|Ranked(hit)| self.push(hit));
         self
     }
 

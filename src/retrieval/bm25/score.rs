@@ -20,12 +20,7 @@ struct List {
 }
 
 /// Searches for the words, distinct and sorted.
-pub(super) fn search(
-    index: &Bm25,
-    segment: &SegmentReader,
-    words: &[String],
-    k: usize,
-) -> Result<Vec<Hit>> {
+pub(super) fn search(index: &Bm25, segment: &SegmentReader, words: &[String], k: usize) -> Result<Vec<Hit>> {
     if k == 0 {
         return Ok(Vec::new());
     }
@@ -35,16 +30,12 @@ pub(super) fn search(
         let term = Term::from_field_text(index.field, word);
         let postings = inverted.read_postings(&term, IndexRecordOption::WithFreqs)?;
         if let Some(postings) = postings {
-            let weight =
-                idf(postings.doc_freq(), segment.max_doc()) * (f64::from(index.settings.k1) + 1.0);
+            let weight = idf(postings.doc_freq(), segment.max_doc()) * (f64::from(index.settings.k1) + 1.0);
             lists.push(List { postings, weight });
         }
     }
     lists.sort_by(|a, b| a.weight.total_cmp(&b.weight));
-    let lengths = segment
-        .fieldnorms_readers()
-        .get_field(index.field)?
-        .context("no lengths of passages")?;
+    let lengths = segment.fieldnorms_readers().get_field(index.field)?.context("no lengths of passages")?;
     let mean_length = inverted.total_num_tokens() as f64 / f64::from(segment.max_doc());
     let penalty = LengthPenalty::new(index, lengths, mean_length);
     Ok(best(lists, &penalty, k))
@@ -69,10 +60,7 @@ impl LengthPenalty {
             let length = f64::from(FieldNormReader::id_to_fieldnorm(byte));
             k1 * (1.0 - b + b * length / mean_length)
         };
-        Self {
-            lengths,
-            of_byte: (0..=u8::MAX).map(of).collect(),
-        }
+        Self { lengths, of_byte: (0..=u8::MAX).map(of).collect() }
     }
 
     fn of(&self, document: u32) -> f64 {
@@ -107,18 +95,10 @@ fn best(mut lists: Vec<List>, penalty: &LengthPenalty, k: usize) -> Vec<Hit> {
             return top.into_hits();
         }
         let floor = f64::from(top.floor());
-        if let Some(score) = score(
-            &mut lists,
-            needed,
-            document,
-            penalty.of(document),
-            |i, sum| sum + reach[i] > floor,
-        ) {
+        if let Some(score) = score(&mut lists, needed, document, penalty.of(document), |i, sum| sum + reach[i] > floor)
+        {
             // Documents come in rising order: one that equals the floor is later than those kept, and is not kept.
-            top.push(Hit {
-                passage: document,
-                score: score as f32,
-            });
+            top.push(Hit { passage: document, score: score as f32 });
             let floor = f64::from(top.floor());
             while needed < lists.len() && reach[needed] <= floor {
                 needed += 1;

@@ -6,16 +6,11 @@ use proptest::prelude::*;
 use super::*;
 
 fn spec() -> Bm25Spec {
-    Bm25Spec {
-        fingerprint: "corpus-1".into(),
-        settings: Bm25Settings::default(),
-    }
+    Bm25Spec { fingerprint: "corpus-1".into(), settings: Bm25Settings::default() }
 }
 
 fn build(folder: &Path, spec: &Bm25Spec, passages: &[(&str, &str)]) -> Result<()> {
-    let passages = passages
-        .iter()
-        .map(|&(title, text)| Ok(Bm25Passage { title, text }));
+    let passages = passages.iter().map(|&(title, text)| Ok(Bm25Passage { title, text }));
     Bm25::build(folder, spec, passages, &Progress::hidden())
 }
 
@@ -40,10 +35,7 @@ fn found(index: &Bm25, query: &str) -> Vec<u32> {
 const TOWNS: [(&str, &str); 4] = [
     ("Paris", "Paris is the capital of France."),
     ("Lyon", "A city in France, on the Rhône."),
-    (
-        "Köln",
-        "Köln lies on the Rhine; its cathedral's towers are tall.",
-    ),
+    ("Köln", "Köln lies on the Rhine; its cathedral's towers are tall."),
     ("", "sep marks the month of September"),
 ];
 
@@ -85,10 +77,7 @@ fn an_empty_corpus_and_empty_passages_are_fine() {
 fn the_title_counts_as_often_as_told() {
     let corpus = [("Oak", "a tree"), ("Elm", "oak oak is not elm at all")];
     let with = |title_count| {
-        let settings = Bm25Settings {
-            title_count,
-            ..Bm25Settings::default()
-        };
+        let settings = Bm25Settings { title_count, ..Bm25Settings::default() };
         found(&index_with(settings, &corpus), "oak")
     };
     assert_eq!(with(0), [1]);
@@ -99,20 +88,14 @@ fn the_title_counts_as_often_as_told() {
 fn stems_match_only_if_asked_for() {
     let corpus = [("", "The painters painted"), ("", "unrelated")];
     assert!(found(&index_of(&corpus), "painting").is_empty());
-    let settings = Bm25Settings {
-        words: Words::Stemmed,
-        ..Bm25Settings::default()
-    };
+    let settings = Bm25Settings { words: Words::Stemmed, ..Bm25Settings::default() };
     assert_eq!(found(&index_with(settings, &corpus), "painting"), [0]);
 }
 
 #[test]
 fn repeats_in_the_query_count_once() {
     let index = index_of(&TOWNS);
-    assert_eq!(
-        index.search("France paris Paris FRANCE", 5).unwrap(),
-        index.search("paris france", 5).unwrap()
-    );
+    assert_eq!(index.search("France paris Paris FRANCE", 5).unwrap(), index.search("paris france", 5).unwrap());
 }
 
 #[test]
@@ -129,34 +112,10 @@ fn many_queries_are_answered_in_their_order() {
 fn bad_settings_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let bad = [
-        (
-            Bm25Settings {
-                k1: -0.1,
-                ..Bm25Settings::default()
-            },
-            "k1",
-        ),
-        (
-            Bm25Settings {
-                k1: f32::NAN,
-                ..Bm25Settings::default()
-            },
-            "k1",
-        ),
-        (
-            Bm25Settings {
-                b: 1.5,
-                ..Bm25Settings::default()
-            },
-            "b is",
-        ),
-        (
-            Bm25Settings {
-                title_count: 17,
-                ..Bm25Settings::default()
-            },
-            "title",
-        ),
+        (Bm25Settings { k1: -0.1, ..Bm25Settings::default() }, "k1"),
+        (Bm25Settings { k1: f32::NAN, ..Bm25Settings::default() }, "k1"),
+        (Bm25Settings { b: 1.5, ..Bm25Settings::default() }, "b is"),
+        (Bm25Settings { title_count: 17, ..Bm25Settings::default() }, "title"),
     ];
     for (settings, names) in bad {
         let spec = Bm25Spec { settings, ..spec() };
@@ -169,13 +128,7 @@ fn bad_settings_are_refused() {
 fn a_failing_corpus_leaves_no_index() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("index");
-    let passages = vec![
-        Ok(Bm25Passage {
-            title: "a",
-            text: "b",
-        }),
-        Err(anyhow!("corpus.jsonl:2: not JSON")),
-    ];
+    let passages = vec![Ok(Bm25Passage { title: "a", text: "b" }), Err(anyhow!("corpus.jsonl:2: not JSON"))];
     let error = Bm25::build(&folder, &spec(), passages, &Progress::hidden()).unwrap_err();
     assert!(format!("{error:#}").contains("corpus.jsonl:2"), "{error:#}");
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
@@ -187,16 +140,11 @@ fn another_corpus_is_refused() {
     let folder = place.path().join("index");
     build(&folder, &spec(), &TOWNS).unwrap();
     let error = Bm25::open(&folder, "corpus-2").err().unwrap().to_string();
-    assert!(
-        error.contains("corpus-1") && error.contains("corpus-2"),
-        "{error}"
-    );
+    assert!(error.contains("corpus-1") && error.contains("corpus-2"), "{error}");
     assert!(error.contains("delete it and build"), "{error}");
     let error = build(&folder, &spec(), &TOWNS).unwrap_err().to_string();
     assert!(error.contains("exists already"), "{error}");
-    let none = Bm25::open(&place.path().join("none"), "corpus-1")
-        .err()
-        .unwrap();
+    let none = Bm25::open(&place.path().join("none"), "corpus-1").err().unwrap();
     assert!(none.to_string().contains("build the index first"), "{none}");
 }
 
@@ -238,18 +186,12 @@ fn damage_is_reported_and_opening_changes_nothing() {
             fs::write(&file, damaged).unwrap();
             let error = Bm25::open(&folder, "corpus-1").err();
             let error = error.unwrap_or_else(|| panic!("{name} was damaged and nobody noticed"));
-            assert!(
-                error.to_string().contains("build the index again"),
-                "{name}: {error:#}"
-            );
+            assert!(error.to_string().contains("build the index again"), "{name}: {error:#}");
             damages += 1;
         }
         fs::remove_file(&file).unwrap();
         let error = Bm25::open(&folder, "corpus-1").err().unwrap();
-        assert!(
-            error.to_string().contains("build the index"),
-            "{name}: {error:#}"
-        );
+        assert!(error.to_string().contains("build the index"), "{name}: {error:#}");
         fs::write(&file, whole).unwrap();
         Bm25::open(&folder, "corpus-1").unwrap();
     }
@@ -272,12 +214,8 @@ fn several_segments_become_one_in_order() {
     let segments = writer.writer.index().searchable_segments().unwrap();
     assert_eq!(segments.len(), 8);
     writer.finish().unwrap();
-    let header = Header {
-        version: VERSION,
-        fingerprint: "corpus-1".into(),
-        passages,
-        settings: Bm25Settings::default(),
-    };
+    let header =
+        Header { version: VERSION, fingerprint: "corpus-1".into(), passages, settings: Bm25Settings::default() };
     folder::write_header(&place.path().join(HEADER), &header).unwrap();
     let index = Bm25::open(place.path(), "corpus-1").unwrap();
     for i in 0..passages {
@@ -292,8 +230,7 @@ fn reference(settings: &Bm25Settings, corpus: &[String], query: &str) -> Vec<f64
     let mean = passages.iter().map(Vec::len).sum::<usize>() as f64 / total;
     let (k1, b) = (f64::from(settings.k1), f64::from(settings.b));
     let words: HashSet<&str> = query.split(' ').collect();
-    let count =
-        |passage: &[&str], word: &str| passage.iter().filter(|w| **w == word).count() as f64;
+    let count = |passage: &[&str], word: &str| passage.iter().filter(|w| **w == word).count() as f64;
     let share = |passage: &[&str], word: &str| {
         let n = passages.iter().filter(|p| p.contains(&word)).count() as f64;
         let idf = (1.0 + (total - n + 0.5) / (n + 0.5)).ln();

@@ -19,12 +19,7 @@ const ROWS_PER_BLOCK: usize = 64;
 const QUERIES_PER_PASS: usize = 1024;
 
 /// `rows [passages, width]` in bf16, `queries [queries, width]`, all finite.
-pub(super) fn search_all(
-    rows: &[u8],
-    width: usize,
-    queries: &[f32],
-    k: usize,
-) -> Result<Vec<Vec<Hit>>> {
+pub(super) fn search_all(rows: &[u8], width: usize, queries: &[f32], k: usize) -> Result<Vec<Vec<Hit>>> {
     let mut all = Vec::with_capacity(queries.len() / width);
     for queries in queries.chunks(QUERIES_PER_PASS * width) {
         let queries = Queries::new(queries, width);
@@ -65,18 +60,10 @@ impl Queries {
         let stride = width.next_multiple_of(LANES);
         let count = queries.len() / width;
         let mut padded = vec![0.0; count * stride];
-        for (padded, query) in padded
-            .chunks_exact_mut(stride)
-            .zip(queries.chunks_exact(width))
-        {
+        for (padded, query) in padded.chunks_exact_mut(stride).zip(queries.chunks_exact(width)) {
             padded[..width].copy_from_slice(query);
         }
-        Self {
-            width,
-            stride,
-            count,
-            padded,
-        }
+        Self { width, stride, count, padded }
     }
 
     fn no_hits(&self, k: usize) -> Vec<Top> {
@@ -95,12 +82,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(queries: &'a Queries, k: usize) -> Self {
-        Self {
-            queries,
-            arch: Arch::new(),
-            block: vec![0.0; ROWS_PER_BLOCK * queries.stride],
-            tops: queries.no_hits(k),
-        }
+        Self { queries, arch: Arch::new(), block: vec![0.0; ROWS_PER_BLOCK * queries.stride], tops: queries.no_hits(k) }
     }
 
     fn block(&mut self, first_row: usize, rows: &[u8]) -> Result<()> {
@@ -108,10 +90,7 @@ impl<'a> Scan<'a> {
         let row_bytes = width * BYTES_PER_NUMBER;
         let (block, queries, tops) = (&mut self.block, self.queries, &mut self.tops);
         self.arch.dispatch(|| {
-            for (wide, row) in block
-                .chunks_exact_mut(stride)
-                .zip(rows.chunks_exact(row_bytes))
-            {
+            for (wide, row) in block.chunks_exact_mut(stride).zip(rows.chunks_exact(row_bytes)) {
                 widen(row, &mut wide[..width]);
             }
             let block = &block[..rows.len() / row_bytes * stride];
@@ -140,12 +119,7 @@ fn widen(row: &[u8], wide: &mut [f32]) {
 
 /// `block [rows, stride]` against `queries [N, stride]`.
 #[inline(always)]
-fn tile<const N: usize>(
-    block: &[f32],
-    queries: &[f32],
-    first_row: usize,
-    tops: &mut [Top],
-) -> Result<()> {
+fn tile<const N: usize>(block: &[f32], queries: &[f32], first_row: usize, tops: &mut [Top]) -> Result<()> {
     let stride = queries.len() / N;
     for (row, numbers) in block.chunks_exact(stride).enumerate() {
         let passage = first_row + row;

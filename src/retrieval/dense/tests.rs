@@ -6,10 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn spec(width: usize) -> DenseSpec {
-    DenseSpec {
-        width,
-        fingerprint: "corpus-1".into(),
-    }
+    DenseSpec { width, fingerprint: "corpus-1".into() }
 }
 
 fn build(folder: &Path, width: usize, vectors: Vec<Result<Vec<f32>>>) -> Result<()> {
@@ -28,27 +25,15 @@ fn index_of(width: usize, vectors: &[Vec<f32>]) -> DenseIndex {
 fn vectors(width: usize, count: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut state = seed;
     let mut number = || {
-        state = state
-            .wrapping_mul(6364136223846793005)
-            .wrapping_add(1442695040888963407);
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         ((state >> 33) % 9) as f32 - 4.5
     };
-    (0..count)
-        .map(|_| (0..width).map(|_| number()).collect())
-        .collect()
+    (0..count).map(|_| (0..width).map(|_| number()).collect()).collect()
 }
 
 #[test]
 fn rows_are_scaled_and_ties_go_to_the_earlier_passage() {
-    let index = index_of(
-        2,
-        &[
-            vec![0.0, 1.0],
-            vec![3.0, 0.0],
-            vec![0.5, 0.0],
-            vec![-7.0, 0.0],
-        ],
-    );
+    let index = index_of(2, &[vec![0.0, 1.0], vec![3.0, 0.0], vec![0.5, 0.0], vec![-7.0, 0.0]]);
     let hits = index.search(&[2.0, 0.0], 9).unwrap();
     let expected = [(1, 2.0), (2, 2.0), (0, 0.0), (3, -2.0)];
     assert_eq!(hits.len(), 4);
@@ -91,10 +76,7 @@ fn bad_vectors_name_their_passage() {
         assert!(format!("{error:#}").contains(complaint), "{error:#}");
     }
     let error = build(&folder, 2, vec![Err(anyhow!("the encoder stopped"))]).unwrap_err();
-    assert!(
-        format!("{error:#}").contains("the encoder stopped"),
-        "{error:#}"
-    );
+    assert!(format!("{error:#}").contains("the encoder stopped"), "{error:#}");
     assert!(build(&folder, 0, vec![]).is_err());
     assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
 }
@@ -114,26 +96,14 @@ fn damage_and_strangers_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path().join("index");
     build(&folder, 4, vectors(4, 10, 2).into_iter().map(Ok).collect()).unwrap();
-    let refusal = || {
-        DenseIndex::open(&folder, "corpus-1")
-            .err()
-            .unwrap()
-            .to_string()
-    };
+    let refusal = || DenseIndex::open(&folder, "corpus-1").err().unwrap().to_string();
     let (rows, header) = (folder.join(VECTORS), folder.join(HEADER));
-    let (whole, json) = (
-        fs::read(&rows).unwrap(),
-        fs::read_to_string(&header).unwrap(),
-    );
+    let (whole, json) = (fs::read(&rows).unwrap(), fs::read_to_string(&header).unwrap());
     assert_eq!(whole.len() as u64, DenseIndex::estimate_bytes(10, 4));
 
     for bytes in [0, 1, 79] {
         fs::write(&rows, &whole[..bytes]).unwrap();
-        assert!(
-            refusal().contains("not 10 vectors of 4 numbers"),
-            "{}",
-            refusal()
-        );
+        assert!(refusal().contains("not 10 vectors of 4 numbers"), "{}", refusal());
     }
     fs::remove_file(&rows).unwrap();
     assert!(refusal().contains("build the index again"), "{}", refusal());
@@ -150,19 +120,10 @@ fn damage_and_strangers_are_refused() {
     let error = open.search(&[1.0; 4], 1).unwrap_err();
     assert!(format!("{error:#}").contains("passage 3"), "{error:#}");
     fs::write(&rows, &whole).unwrap();
-    DenseIndex::open(&folder, "corpus-1")
-        .unwrap()
-        .verify()
-        .unwrap();
+    DenseIndex::open(&folder, "corpus-1").unwrap().verify().unwrap();
 
-    let stranger = DenseIndex::open(&folder, "corpus-2")
-        .err()
-        .unwrap()
-        .to_string();
-    assert!(
-        stranger.contains("corpus-1") && stranger.contains("delete it"),
-        "{stranger}"
-    );
+    let stranger = DenseIndex::open(&folder, "corpus-2").err().unwrap().to_string();
+    assert!(stranger.contains("corpus-1") && stranger.contains("delete it"), "{stranger}");
     for wrong in [
         json.replace("\"version\": 1", "\"version\": 2"),
         json.replace("\"width\": 4", "\"width\": 0"),
@@ -172,11 +133,7 @@ fn damage_and_strangers_are_refused() {
         String::new(),
     ] {
         fs::write(&header, &wrong).unwrap();
-        assert!(
-            refusal().contains("build the index again"),
-            "{wrong}: {}",
-            refusal()
-        );
+        assert!(refusal().contains("build the index again"), "{wrong}: {}", refusal());
     }
     fs::remove_file(&header).unwrap();
     assert!(refusal().contains("build the index first"), "{}", refusal());
@@ -184,11 +141,8 @@ fn damage_and_strangers_are_refused() {
 
 /// Scores in f64 of the rows as they are stored.
 fn reference(index: &DenseIndex, query: &[f32]) -> Vec<f64> {
-    let numbers: Vec<f64> = index
-        .rows
-        .chunks_exact(2)
-        .map(|bytes| bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64())
-        .collect();
+    let numbers: Vec<f64> =
+        index.rows.chunks_exact(2).map(|bytes| bf16::from_le_bytes([bytes[0], bytes[1]]).to_f64()).collect();
     let dot = |row: &[f64]| row.iter().zip(query).map(|(x, q)| x * f64::from(*q)).sum();
     numbers.chunks_exact(query.len()).map(dot).collect()
 }
