@@ -18,7 +18,8 @@ const BESIDE_MB: f64 = 60.0;
 
 /// T5's vocabulary at 512 columns, twice, and a few thin layers: 148 MB.
 fn config() -> (Config, Glimmer) {
-    let config = Config { d_model: 512, d_kv: 64, d_ff: 512, num_layers: 2, num_decoder_layers: Some(1), ..Config::mini() };
+    let config =
+        Config { d_model: 512, d_kv: 64, d_ff: 512, num_layers: 2, num_decoder_layers: Some(1), ..Config::mini() };
     (config, Glimmer::new(Cut { live_layers: 1, rerank_layers: 0 }, 1))
 }
 

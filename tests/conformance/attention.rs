@@ -59,7 +59,8 @@ impl Case<'_> {
 
     fn check<B: Backend>(&self, be: &B) {
         let operands = self.operands(be);
-        let what = format!("{:?} attention of {:?} to {:?}, heads {:?}", self.direction, self.rows, self.cols, self.heads);
+        let what =
+            format!("{:?} attention of {:?} to {:?}, heads {:?}", self.direction, self.rows, self.cols, self.heads);
         // Products over the head and over the keys, and logits of up to ten units whose error the exponential magnifies.
         let terms = self.heads.1 + self.cols.iter().max().unwrap_or(&0) + 100;
         assert_rows_close(&what, &self.found(be, &operands), &self.wanted(&operands), tolerance::<B::Elem>(terms));
@@ -174,4 +175,3 @@ fn newest_row(q: &Matrix, k: &Matrix, v: &Matrix, table: &Matrix, sizes: (usize,
     });
     Matrix { cols: q.cols, data: newest.collect() }
 }
-

@@ -46,9 +46,11 @@ pub fn widened<B: Backend>(values: Vec<B::Elem>) -> Vec<f64> {
 pub fn steady<R: PartialEq + Send>(what: &str, run: impl Fn() -> R + Send + Sync) -> R {
     static ONE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(1).build().unwrap());
     static THREE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+    static MANY: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(16).build().unwrap());
     let found = run();
     assert!(run() == found, "{what}: a second run differs");
     assert!(ONE.install(&run) == found, "{what}: differs on one thread");
     assert!(THREE.install(&run) == found, "{what}: differs on three threads");
+    assert!(MANY.install(&run) == found, "{what}: differs on sixteen threads");
     found
 }

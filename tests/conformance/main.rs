@@ -38,6 +38,7 @@ macro_rules! conformance {
             products::geglu_far_from_zero,
             products::linear,
             products::linear_add,
+            products::linear_does_not_depend_on_threads,
             products::linear_of_huge_and_tiny_rows,
             products::linear_relu,
             rows::dequantise,

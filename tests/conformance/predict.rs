@@ -6,7 +6,11 @@ use crate::common::{assert_close, naive, tolerance};
 use crate::harness::{ids, normal, operand, steady, widened};
 
 /// Tokens and log-probabilities.
-fn predicted<B: Backend>(be: &B, x: &glimmer::backend::Mat<B>, head: &glimmer::backend::Mat<B>) -> (Vec<u32>, Vec<f64>) {
+fn predicted<B: Backend>(
+    be: &B,
+    x: &glimmer::backend::Mat<B>,
+    head: &glimmer::backend::Mat<B>,
+) -> (Vec<u32>, Vec<f64>) {
     let found = be.predict(x, head);
     (be.download(&found.token).unwrap(), widened::<B>(be.download(&found.log_prob).unwrap()))
 }

@@ -37,7 +37,8 @@ fn saving_rounds_to_bf16_and_keeps_the_configuration() {
     let saved = reader::<f32>(parts, 4);
     let found = loaded(|folder| saved.save(folder).unwrap());
     assert_eq!((&found.config, &found.glimmer), (&saved.config, &saved.glimmer));
-    for ((name, (shape, data)), (found_name, (found_shape, found_data))) in tensors(&saved).iter().zip(tensors(&found)) {
+    for ((name, (shape, data)), (found_name, (found_shape, found_data))) in tensors(&saved).iter().zip(tensors(&found))
+    {
         let rounded: Vec<f32> = data.iter().map(|&x| bf16::from_f32(x).to_f32()).collect();
         assert_eq!((name, shape, &rounded), (&found_name, &found_shape, &found_data));
     }
@@ -235,7 +236,8 @@ fn configurations_out_of_range_are_refused_by_field() {
 
 #[test]
 fn configurations_of_another_kind_are_refused() {
-    for (field, value) in [("d_model", json!("wide")), ("num_layers", json!(-3)), ("glimmer.score_pool", json!("last"))] {
+    for (field, value) in [("d_model", json!("wide")), ("num_layers", json!(-3)), ("glimmer.score_pool", json!("last"))]
+    {
         let said = config_complaint(field, value.clone());
         assert!(said.contains("config.json"), "{field} = {value}: {said}");
     }

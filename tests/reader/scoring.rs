@@ -1,6 +1,6 @@
 //! The reranker: what it scores, and which passages are read for it.
 
-use glimmer::backend::{Backend, Mat, Pool};
+use glimmer::backend::{Mat, Pool};
 use glimmer::cpu::Real;
 use glimmer::model::{Glimmer, Reader};
 use glimmer::nn::Leaf;

@@ -23,7 +23,7 @@ fn memories<T: Real>(reader: &Reader<Cpu<T>>, texts: &[&[u32]]) -> Vec<Vec<f64>>
 }
 
 fn narrow(memory: &[f64]) -> Vec<bf16> {
-    memory.iter().map(|&x| bf16::from_f64(x)).collect()
+    memory.iter().map(|&x| <bf16 as Element>::from_f64(x)).collect()
 }
 
 /// One scale a row: its largest value is 127.

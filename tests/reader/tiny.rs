@@ -46,13 +46,6 @@ pub fn reader<T: Real>(glimmer: Glimmer, seed: u64) -> Reader<Cpu<T>> {
     reader
 }
 
-/// The same weights, cut otherwise.
-pub fn recut<T: Real>(mut reader: Reader<Cpu<T>>, glimmer: Glimmer) -> Reader<Cpu<T>> {
-    reader.config.glimmer = Some(glimmer.clone());
-    reader.glimmer = glimmer;
-    reader
-}
-
 /// `count` texts of 1 to `longest` tokens, each with the end of text.
 pub fn texts(stream: u64, count: usize, longest: usize) -> Vec<Vec<u32>> {
     let text = |i: u64| {
