@@ -37,7 +37,15 @@ macro_rules! element {
 }
 element!(f32, |x| x as f32, f64::from);
 element!(f64, |x| x, |x| x);
-element!(bf16, bf16::from_f64, bf16::to_f64);
+element!(bf16, nearest_bf16, bf16::to_f64);
+
+/// The nearest bf16, ties to even. `half` looks at the upper half of the 64 bits alone, where what is just above a
+/// tie looks like one; a bit that stays in that half says that the lower one was not zero.
+fn nearest_bf16(x: f64) -> bf16 {
+    let bits = x.to_bits();
+    let inexact = u64::from(bits as u32 != 0) << 32;
+    bf16::from_f64(f64::from_bits(bits | inexact))
+}
 
 /// Row-major `[rows, cols]` in the memory of `B`; the only tensor in the crate.
 ///
@@ -207,7 +215,8 @@ pub enum Pool {
     Mean,
 }
 
-/// The late-interaction scorer: `⟨pool(x), w⟩`, or `⟨RMSNorm(pool(x)), w⟩` where `norm` is given.
+/// The late-interaction scorer: `⟨pool(x), w⟩`, or `⟨RMSNorm(pool(x)), w⟩` where `norm` is given. A segment without
+/// rows scores 0.
 pub struct Scorer<'a, B: Backend> {
     /// `[1, d]`.
     pub weight: &'a Mat<B>,
@@ -417,6 +426,19 @@ mod tests {
             assert_eq!(relative_bucket(-distance, 32, 128, Direction::Past), expected(distance, 16, &PAST));
             assert_eq!(relative_bucket(distance, 32, 128, Direction::Past), 0, "the future is masked, and bucket 0");
         }
+    }
+
+    #[test]
+    fn bf16_is_rounded_to_the_nearest() {
+        for i in 0..200_000 {
+            let x = f32::from_bits(crate::random::bits(1, 0, i) as u32);
+            let (found, wanted) = (<bf16 as Element>::from_f64(x.into()), bf16::from_f32(x));
+            assert!(found == wanted || found.is_nan() && wanted.is_nan(), "{x:e}: {found:e}, not {wanted:e}");
+        }
+        let tie = 1.0 + 2f64.powi(-8);
+        assert_eq!(<bf16 as Element>::from_f64(tie), bf16::ONE);
+        assert!(<bf16 as Element>::from_f64(tie + 2f64.powi(-50)) > bf16::ONE, "above the tie by less than f32 holds");
+        assert_eq!(<bf16 as Element>::from_f64(f64::INFINITY), bf16::INFINITY);
     }
 
     #[test]

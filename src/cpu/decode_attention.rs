@@ -17,8 +17,8 @@ const PART: usize = 256;
 /// Cross-attention; `a.rows` holds at most one row a segment.
 pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
     let keys = a.cols.offsets.windows(2).map(|w| w[0] as usize..w[1] as usize);
-    let rows = a.rows.offsets.windows(2).filter(|w| w[0] < w[1]).zip(keys);
-    let sequences: Vec<_> = rows.map(|(_, keys)| keys).collect();
+    let rows = a.rows.offsets.windows(2).zip(keys);
+    let sequences: Vec<_> = rows.filter(|(row, _)| row[0] < row[1]).map(|(_, keys)| keys).collect();
     Decode { q: a.q, k: a.k, v: a.v, heads: a.heads, distances: None }.run(&sequences, o);
 }
 

@@ -57,7 +57,8 @@ pub(super) fn dequantise<T: Real>(width: usize, stored: &[Stored<'_>], y: &mut M
             assert_eq!(scales.len() * width, values.len(), "dequantise: one scale a row");
             for ((y, x), &scale) in place.chunks_exact_mut(width).zip(values.chunks_exact(width)).zip(scales) {
                 for (y, &x) in y.iter_mut().zip(x) {
-                    *y = T::from_f64(f64::from(f32::from(x) * scale));
+                    // The product is exact in 64 bits, so that it is rounded once, to the machine's type.
+                    *y = T::from_f64(f64::from(x) * f64::from(scale));
                 }
             }
         }

@@ -237,6 +237,7 @@ impl Config {
             ("d_kv", self.d_kv),
             ("d_ff", self.d_ff),
             ("num_layers", self.num_layers),
+            ("num_decoder_layers", self.decoder_layers()),
             ("num_heads", self.num_heads),
         ];
         for (field, value) in positive {
@@ -254,6 +255,11 @@ impl Config {
             "layer_norm_epsilon is {}; it is a small positive number",
             self.layer_norm_epsilon
         );
+        ensure!(
+            (0.0..1.0).contains(&self.dropout_rate),
+            "dropout_rate is {}; it is a probability below 1",
+            self.dropout_rate
+        );
         for (field, id) in [
             ("pad_token_id", self.pad_token_id),
             ("eos_token_id", self.eos_token_id),
@@ -265,7 +271,7 @@ impl Config {
     }
 
     fn check_cut(&self, glimmer: &Glimmer) -> Result<()> {
-        let Glimmer { live_layers, rerank_layers, selected, temperature, .. } = *glimmer;
+        let Glimmer { live_layers, rerank_layers, selected, temperature, distill_weight, .. } = *glimmer;
         ensure!(
             live_layers <= self.num_layers,
             "glimmer.live_layers is {live_layers}, but the encoder has {} layers",
@@ -277,6 +283,7 @@ impl Config {
         );
         ensure!(selected >= 1, "glimmer.selected is 0; a reader reads at least one passage");
         ensure!(temperature > 0.0, "glimmer.temperature is {temperature}; it must be positive");
+        ensure!(distill_weight >= 0.0, "glimmer.distill_weight is {distill_weight}; it must not be negative");
         ensure!(
             !glimmer.reranker || rerank_layers >= 1,
             "glimmer.reranker is true, but glimmer.rerank_layers, its number of layers, is 0"

@@ -34,6 +34,7 @@ impl<B: Backend> DenseEncoder<B> {
         let name = "linear.weight";
         ensure!(dense.contains(name), "{} has no tensor {name}", folder.join("2_Dense").display());
         let width = dense.shape(name)?.first().copied().unwrap_or(0);
+        ensure!(width > 0, "{} has a tensor {name} without rows", folder.join("2_Dense").display());
         let projection = Spec {
             name: name.into(),
             rows: width,
@@ -64,10 +65,12 @@ impl<B: Backend> DenseEncoder<B> {
     /// # Errors
     /// An empty text, ids beyond the vocabulary, what the machine reports.
     pub fn encode(&self, texts: &[&[u32]]) -> Result<Vec<f32>> {
-        ensure!(texts.iter().all(|text| !text.is_empty()), "a text without tokens has no vector");
+        for (i, text) in texts.iter().enumerate() {
+            ensure!(!text.is_empty(), "text {i} of the batch has no tokens, and so no vector");
+            check_ids(text, self.config.vocab_size).with_context(|| format!("text {i} of the batch"))?;
+        }
         let (be, shape) = (&self.be, self.config.shape());
         let ids = texts.concat();
-        check_ids(&ids, self.config.vocab_size)?;
         let rows = Segments::packed(be, texts.iter().map(|text| text.len()));
         let mut x = be.embed(&self.encoder.embedding, &be.upload(ids));
         let layers = &self.encoder.layers;

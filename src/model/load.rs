@@ -139,5 +139,5 @@ pub(super) fn fingerprint<'a, B: Backend>(be: &B, leaves: impl IntoIterator<Item
 
 /// A parameter in bf16.
 fn rounded<B: Backend>(be: &B, mat: &Mat<B>) -> Result<Vec<bf16>> {
-    Ok(mat.download(be)?.into_par_iter().map(|x| bf16::from_f64(x.to_f64())).collect())
+    Ok(mat.download(be)?.into_par_iter().map(|x| <bf16 as Element>::from_f64(x.to_f64())).collect())
 }

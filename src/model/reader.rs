@@ -1,7 +1,7 @@
 //! The reader: memory encoder, live encoder A, scorer, live encoder B, decoder. FiD, LUMEN and GLIMMER differ in
 //! where the encoder is cut and in how many passages are kept, and in nothing else.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::config::{Config, Glimmer};
 use super::decoder::{Decoded, Evidence};
@@ -101,8 +101,10 @@ impl<B: Backend> Reader<B> {
     }
 
     fn encode_alone(&self, texts: &[&[u32]], bias: &Mat<B>, blocks: &[EncoderBlock<Mat<B>>]) -> Result<Encoded<B>> {
+        for (i, text) in texts.iter().enumerate() {
+            check_ids(text, self.config.vocab_size).with_context(|| format!("text {i} of the batch"))?;
+        }
         let ids = texts.concat();
-        check_ids(&ids, self.config.vocab_size)?;
         let segments = Segments::packed(&self.be, texts.iter().map(|text| text.len()));
         let mut rows = self.be.embed(&self.weights.encoder.embedding, &self.be.upload(ids));
         self.encode(&mut rows, &segments, bias, blocks);
@@ -119,9 +121,8 @@ impl<B: Backend> Reader<B> {
     /// # Errors
     /// A question without tokens or passages, an empty passage, ids beyond the vocabulary, memory of another width.
     fn join(&self, questions: &[Question<'_>]) -> Result<(Encoded<B>, Segments<B>)> {
-        let d = self.config.d_model;
         for (i, question) in questions.iter().enumerate() {
-            question.check(d).map_err(|e| e.context(format!("question {i} of the batch")))?;
+            question.check(&self.config).with_context(|| format!("question {i} of the batch"))?;
         }
         let texts: Vec<&[u32]> = questions.iter().map(|q| q.ids).collect();
         let asked = self.encode_questions(&texts)?;
@@ -149,7 +150,16 @@ impl<B: Backend> Reader<B> {
         if stored.is_empty() {
             return self.encode_memory(&fresh);
         }
-        ensure!(fresh.is_empty(), "a batch reads its passages either from the store or as tokens, not both");
+        if !fresh.is_empty() {
+            let is_fresh = |question: &Question<'_>| matches!(question.passages, Passages::Tokens(_));
+            let place = |fresh: bool| questions.iter().position(|question| is_fresh(question) == fresh).unwrap_or(0);
+            bail!(
+                "question {} of the batch has its passages from the store and question {} as tokens; \
+                 a batch reads the one or the other, not both",
+                place(false),
+                place(true)
+            );
+        }
         let d = self.config.d_model;
         let segments = Segments::packed(&self.be, stored.iter().map(|memory| memory.values() / d));
         Ok(Encoded { rows: self.be.dequantise(d, &stored), segments })
@@ -255,25 +265,35 @@ impl Passages<'_> {
 }
 
 impl Question<'_> {
-    /// Refuses what cannot be read with a model `d` wide.
-    fn check(&self, d: usize) -> Result<()> {
+    /// Refuses what cannot be read with a model of these sizes.
+    fn check(&self, config: &Config) -> Result<()> {
         ensure!(!self.ids.is_empty(), "has no tokens; even an empty text has its end");
+        check_ids(self.ids, config.vocab_size)?;
         ensure!(!self.passages.is_empty(), "has no passages; retrieve at least one");
         match self.passages {
             Passages::Tokens(texts) => {
-                let empty = texts.iter().position(|text| text.is_empty());
-                ensure!(empty.is_none(), "its passage {} has no tokens", empty.unwrap_or_default());
+                for (i, text) in texts.iter().enumerate() {
+                    ensure!(!text.is_empty(), "its passage {i} has no tokens");
+                    check_ids(text, config.vocab_size).with_context(|| format!("its passage {i}"))?;
+                }
             }
             Passages::Memory(memories) => {
                 for (i, memory) in memories.iter().enumerate() {
-                    let values = memory.values();
-                    ensure!(
-                        values > 0 && values % d == 0,
-                        "its passage {i} has {values} stored values, no number of rows of width {d}"
-                    );
+                    check_memory(memory, config.d_model).with_context(|| format!("its passage {i}"))?;
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Refuses stored rows that are not `d` wide.
+fn check_memory(memory: &Stored<'_>, d: usize) -> Result<()> {
+    let values = memory.values();
+    ensure!(values > 0 && values % d == 0, "it has {values} stored values, no number of rows of width {d}");
+    if let Stored::Int8 { scales, .. } = memory {
+        let rows = values / d;
+        ensure!(scales.len() == rows, "it has {} scales for {rows} stored rows; each row has one", scales.len());
+    }
+    Ok(())
 }

@@ -1,0 +1,177 @@
+//! Attention in its three shapes, and decoding.
+
+use glimmer::backend::{Attend, Backend, Bias, Direction, Mat, Segments};
+
+use crate::common::naive::{self, Matrix};
+use crate::common::{assert_rows_close, tolerance};
+use crate::harness::{Operand, normal, operand, steady, values};
+
+/// Heads and their width; the inner width is no model's width anywhere here.
+const HEADS: [(usize, usize); 4] = [(1, 64), (3, 8), (6, 64), (2, 5)];
+const BUCKETS: usize = 32;
+const MAX_DISTANCE: usize = 128;
+
+struct Case<'a> {
+    rows: &'a [usize],
+    cols: &'a [usize],
+    direction: Option<Direction>,
+    heads: (usize, usize),
+}
+
+struct Operands<B: Backend> {
+    q: Operand<B>,
+    k: Operand<B>,
+    v: Operand<B>,
+    table: Operand<B>,
+}
+
+impl Case<'_> {
+    /// Queries that make logits of a few units.
+    fn operands<B: Backend>(&self, be: &B) -> Operands<B> {
+        let (heads, e) = self.heads;
+        let (rows, cols) = (self.rows.iter().sum(), self.cols.iter().sum());
+        Operands {
+            q: normal(be, 0, (rows, heads * e), 1.5 * (e as f64).powf(-0.5)),
+            k: normal(be, 1, (cols, heads * e), 1.0),
+            v: normal(be, 2, (cols, heads * e), 1.0),
+            table: normal(be, 3, (BUCKETS, heads), 1.0),
+        }
+    }
+
+    fn bias<'a, B: Backend>(&self, table: &'a Mat<B>) -> Option<Bias<'a, B>> {
+        self.direction.map(|direction| Bias { table, direction, max_distance: MAX_DISTANCE })
+    }
+
+    fn wanted<B: Backend>(&self, o: &Operands<B>) -> Matrix {
+        let table = &o.table.plain;
+        let bias = self.direction.map(|direction| naive::Bias { table, direction, max_distance: MAX_DISTANCE });
+        naive::attention([&o.q.plain, &o.k.plain, &o.v.plain], (self.rows, self.cols), bias, self.heads.0)
+    }
+
+    fn found<B: Backend>(&self, be: &B, o: &Operands<B>) -> Vec<f64> {
+        let rows = &Segments::packed(be, self.rows.iter().copied());
+        let cols = &Segments::packed(be, self.cols.iter().copied());
+        let (q, k, v, heads) = (&o.q.mat, &o.k.mat, &o.v.mat, self.heads.0);
+        steady("attention", || {
+            values(be, &be.attention(Attend { q, k, v, rows, cols, bias: self.bias(&o.table.mat), heads }))
+        })
+    }
+
+    fn check<B: Backend>(&self, be: &B) {
+        let operands = self.operands(be);
+        let what =
+            format!("{:?} attention of {:?} to {:?}, heads {:?}", self.direction, self.rows, self.cols, self.heads);
+        // Products over the head and over the keys, and logits of up to ten units whose error the exponential magnifies.
+        let terms = self.heads.1 + self.cols.iter().max().unwrap_or(&0) + 100;
+        assert_rows_close(&what, &self.found(be, &operands), &self.wanted(&operands), tolerance::<B::Elem>(terms));
+    }
+}
+
+fn check_self<B: Backend>(be: &B, direction: Direction, segments: &[&[usize]]) {
+    for &rows in segments {
+        for heads in HEADS {
+            Case { rows, cols: rows, direction: Some(direction), heads }.check(be);
+        }
+    }
+}
+
+pub fn encoder<B: Backend>(be: &B) {
+    let ragged: [&[usize]; 7] =
+        [&[], &[0], &[1], &[7, 8, 9], &[0, 1, 127, 0, 128, 129, 0], &[255, 257], &[1, 352, 48, 304]];
+    check_self(be, Direction::Both, &ragged);
+    for rows in [[511], [513], [700]] {
+        Case { rows: &rows, cols: &rows, direction: Some(Direction::Both), heads: (2, 8) }.check(be);
+    }
+}
+
+pub fn causal<B: Backend>(be: &B) {
+    check_self(be, Direction::Past, &[&[1], &[2, 0, 1, 1], &[7, 8, 9], &[128, 129], &[300]]);
+    for rows in [[512], [700]] {
+        Case { rows: &rows, cols: &rows, direction: Some(Direction::Past), heads: (2, 8) }.check(be);
+    }
+}
+
+pub fn cross_attention_of_one_row<B: Backend>(be: &B) {
+    for heads in HEADS {
+        let check = |rows: &[usize], cols: &[usize]| Case { rows, cols, direction: None, heads }.check(be);
+        check(&[1], &[1]);
+        check(&[1], &[0]);
+        check(&[1, 1, 1, 1, 1], &[255, 256, 0, 257, 513]);
+        check(&[1, 1], &[1760, 3000]);
+        check(&[0, 1, 0, 1], &[3, 5, 300, 7]);
+        check(&[0, 0], &[3, 5]);
+    }
+}
+
+pub fn cross_attention_of_several_rows<B: Backend>(be: &B) {
+    for heads in HEADS {
+        let check = |rows: &[usize], cols: &[usize]| Case { rows, cols, direction: None, heads }.check(be);
+        check(&[3], &[1760]);
+        check(&[3, 3], &[3000, 1]);
+        check(&[2, 0, 1, 5, 129], &[0, 4, 511, 513, 300]);
+    }
+}
+
+/// One key far above the others takes everything, exactly; the size of the values passes through.
+pub fn huge_and_tiny_numbers<B: Backend>(be: &B) {
+    let (keys, e) = (600, 8);
+    for (rows, size) in [(1, 1e15), (1, 1e-20), (5, 1e15), (5, 1e-20), (5, 1.0)] {
+        // The logit of key t is 1e4 · (t mod 599): key 598 wins.
+        let q = operand(be, e, (0..rows).flat_map(|_| (0..e).map(|c| if c == 0 { 1e4 } else { 0.0 })).collect());
+        let column = |t: usize, c: usize| if c == 0 { (t % 599) as f64 } else { 1.0 };
+        let k = operand(be, e, (0..keys).flat_map(|t| (0..e).map(move |c| column(t, c))).collect());
+        let v = normal(be, 2, (keys, e), size);
+        let case = Case { rows: &[rows], cols: &[keys], direction: None, heads: (1, e) };
+        let wanted: Vec<f64> = v.plain.row(598).repeat(rows);
+        let table = operand(be, 1, vec![0.0]);
+        assert_eq!(case.found(be, &Operands { q, k, v, table }), wanted, "{rows} rows, values of {size:e}");
+    }
+    // Values of any size through an ordinary softmax.
+    for size in [1e15, 1e-20] {
+        for rows in [[1], [9]] {
+            let case = Case { rows: &rows, cols: &[600], direction: None, heads: (2, 8) };
+            let mut operands = case.operands(be);
+            operands.v = normal(be, 2, (600, 16), size);
+            let found = case.found(be, &operands);
+            assert_rows_close("values", &found, &case.wanted(&operands), tolerance::<B::Elem>(700));
+        }
+    }
+}
+
+pub fn newest_token_of_a_cache<B: Backend>(be: &B) {
+    for ((heads, e), batch, capacity) in [((1, 64), 1, 1), ((3, 8), 3, 20), ((6, 64), 2, 260), ((2, 5), 9, 520)] {
+        let width = heads * e;
+        let draw = |stream, deviation| normal(be, stream, (batch * capacity, width), deviation);
+        let (k, v, q) = (draw(1, 1.0), draw(2, 1.0), draw(3, 1.5 * (e as f64).powf(-0.5)));
+        let table = normal(be, 4, (BUCKETS, heads), 1.0);
+        let mut cache = be.cache(batch, capacity, width);
+        for len in 1..=capacity {
+            // Token `len - 1` of each sequence.
+            let newest = |of: &Matrix| of.gather((0..batch).map(|b| b * capacity + len - 1));
+            let upload = |of: &Operand<B>| operand(be, width, newest(&of.plain).data);
+            be.append(&mut cache, &upload(&k).mat, &upload(&v).mat);
+            assert_eq!(cache.len, len);
+            if ![1, 2, 7, 20, 128, 255, 256, 257, 260, 512, 513, 520].contains(&len) {
+                continue;
+            }
+            let what = format!("decode attention over {len} of {capacity} keys, heads {heads} × {e}, batch {batch}");
+            let bias = Bias { table: &table.mat, direction: Direction::Past, max_distance: MAX_DISTANCE };
+            let newest_q = upload(&q).mat;
+            let found = steady(&what, || values(be, &be.decode_attention(&newest_q, &cache, bias)));
+            let wanted = newest_row(&q.plain, &k.plain, &v.plain, &table.plain, (batch, capacity, len));
+            assert_rows_close(&what, &found, &wanted, tolerance::<B::Elem>(e + len + 100));
+        }
+    }
+}
+
+/// The last row of causal attention over the first `len` tokens of each sequence.
+fn newest_row(q: &Matrix, k: &Matrix, v: &Matrix, table: &Matrix, sizes: (usize, usize, usize)) -> Matrix {
+    let (batch, capacity, len) = sizes;
+    let so_far = |of: &Matrix, b: usize| of.gather(b * capacity..b * capacity + len);
+    let newest = (0..batch).flat_map(|b| {
+        let bias = naive::Bias { table, direction: Direction::Past, max_distance: MAX_DISTANCE };
+        let operands = [&so_far(q, b), &so_far(k, b), &so_far(v, b)];
+        naive::attention(operands, (&[len], &[len]), Some(bias), table.cols).row(len - 1).to_vec()
+    });
+    Matrix { cols: q.cols, data: newest.collect() }
+}

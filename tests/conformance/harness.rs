@@ -1,0 +1,56 @@
+//! Random operands in a machine's own numbers, and runs that must not vary.
+
+use std::sync::LazyLock;
+
+use glimmer::backend::{Backend, Element, Mat};
+use glimmer::random;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::common::naive::Matrix;
+use crate::common::round;
+
+/// A matrix on the machine, and the same numbers in f64.
+pub struct Operand<B: Backend> {
+    pub mat: Mat<B>,
+    pub plain: Matrix,
+}
+
+/// These numbers, rounded to the machine's.
+pub fn operand<B: Backend>(be: &B, cols: usize, data: Vec<f64>) -> Operand<B> {
+    let host: Vec<B::Elem> = data.iter().map(|&x| B::Elem::from_f64(x)).collect();
+    let plain = Matrix { cols, data: data.iter().map(|&x| round::<B::Elem>(x)).collect() };
+    Operand { mat: Mat::upload(be, data.len() / cols, cols, host), plain }
+}
+
+/// Normally distributed numbers; another `stream` gives others.
+pub fn normal<B: Backend>(be: &B, stream: u64, (rows, cols): (usize, usize), deviation: f64) -> Operand<B> {
+    let draw = |i| deviation * random::normal(11, stream, i);
+    operand(be, cols, (0..(rows * cols) as u64).map(draw).collect())
+}
+
+/// Token ids below `bound`.
+pub fn ids(stream: u64, count: usize, bound: usize) -> Vec<u32> {
+    (0..count as u64).map(|i| random::below(11, stream, i, bound) as u32).collect()
+}
+
+/// The values of `mat`, widened.
+pub fn values<B: Backend>(be: &B, mat: &Mat<B>) -> Vec<f64> {
+    widened::<B>(mat.download(be).unwrap())
+}
+
+pub fn widened<B: Backend>(values: Vec<B::Elem>) -> Vec<f64> {
+    values.into_iter().map(Element::to_f64).collect()
+}
+
+/// The result of `run`, which must be the same every time and on any number of threads. NaN differs from itself.
+pub fn steady<R: PartialEq + Send>(what: &str, run: impl Fn() -> R + Send + Sync) -> R {
+    static ONE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(1).build().unwrap());
+    static THREE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().unwrap());
+    static MANY: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(16).build().unwrap());
+    let found = run();
+    assert!(run() == found, "{what}: a second run differs");
+    assert!(ONE.install(&run) == found, "{what}: differs on one thread");
+    assert!(THREE.install(&run) == found, "{what}: differs on three threads");
+    assert!(MANY.install(&run) == found, "{what}: differs on sixteen threads");
+    found
+}

@@ -1,0 +1,115 @@
+//! Matrix products and what is fused with them.
+
+use glimmer::backend::{Backend, Mat};
+
+use crate::common::{assert_close, assert_rows_close, naive, tolerance};
+use crate::harness::{normal, operand, steady, values};
+
+/// Rows, inputs, outputs. Products of few rows and of many are different code, on either side of 8.
+const SIZES: [(usize, usize, usize); 15] = [
+    (0, 5, 3),
+    (1, 1, 1),
+    (1, 65, 33),
+    (1, 384, 512),
+    (7, 31, 64),
+    (8, 64, 31),
+    (8, 300, 1100),
+    (9, 1, 7),
+    (9, 64, 33),
+    (17, 33, 1),
+    (40, 20, 130),
+    (129, 257, 65),
+    (300, 128, 384),
+    (700, 64, 96),
+    (67, 1024, 300),
+];
+
+pub fn linear<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in SIZES {
+        let what = format!("linear {rows} × {inputs} → {outputs}");
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let w = normal(be, 1, (outputs, inputs), 0.3);
+        let found = steady(&what, || values(be, &be.linear(&x.mat, &w.mat)));
+        assert_rows_close(&what, &found, &naive::linear(&x.plain, &w.plain), tolerance::<B::Elem>(inputs));
+    }
+}
+
+pub fn linear_add<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in SIZES {
+        let what = format!("linear_add {rows} × {inputs} → {outputs}");
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let w = normal(be, 1, (outputs, inputs), 0.3);
+        let y = normal(be, 2, (rows, outputs), 3.0);
+        let found = steady(&what, || {
+            let mut sum = Mat::upload(be, rows, outputs, y.mat.download(be).unwrap());
+            be.linear_add(&x.mat, &w.mat, &mut sum);
+            values(be, &sum)
+        });
+        let wanted = naive::linear(&x.plain, &w.plain).zip(&y.plain, |product, y| y + product);
+        assert_rows_close(&what, &found, &wanted, tolerance::<B::Elem>(inputs));
+    }
+}
+
+/// A product large enough that every thread has blocks of its own.
+pub fn linear_does_not_depend_on_threads<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in [(520, 1024, 1500), (8, 1024, 20_000), (2000, 700, 129)] {
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let w = normal(be, 1, (outputs, inputs), 0.3);
+        let found = steady(&format!("{rows} × {inputs} → {outputs}"), || values(be, &be.linear(&x.mat, &w.mat)));
+        assert!(found.iter().all(|x| x.is_finite()));
+    }
+}
+
+/// A row's numbers stand for themselves: its neighbours' size does not matter.
+pub fn linear_of_huge_and_tiny_rows<B: Backend>(be: &B) {
+    for rows in [3, 40] {
+        let sizes = [1e15, 1e-20, 1.0];
+        let mut x = normal(be, 0, (rows, 65), 1.0).plain;
+        x.data.iter_mut().enumerate().for_each(|(i, x)| *x *= sizes[i / 65 % 3]);
+        let x = operand(be, 65, x.data);
+        let w = normal(be, 1, (40, 65), 0.3);
+        let found = values(be, &be.linear(&x.mat, &w.mat));
+        let wanted = naive::linear(&x.plain, &w.plain);
+        assert_rows_close("linear of huge and tiny rows", &found, &wanted, tolerance::<B::Elem>(65));
+    }
+}
+
+pub fn geglu<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in SIZES {
+        let what = format!("geglu {rows} × {inputs} → {outputs}");
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let deviation = (inputs as f64).powf(-0.5);
+        let w_0 = normal(be, 1, (outputs, inputs), deviation);
+        let w_1 = normal(be, 2, (outputs, inputs), deviation);
+        let found = steady(&what, || values(be, &be.geglu(&x.mat, &w_0.mat, &w_1.mat)));
+        let wanted = naive::geglu(&x.plain, &w_0.plain, &w_1.plain);
+        // The whole, not row by row: where a row is one number near gelu's zero, its relative error is the product's.
+        assert_close(&what, &found, &wanted.data, tolerance::<B::Elem>(inputs));
+    }
+}
+
+/// Where the cube leaves the range of f32, gelu is still its argument or 0. What is asked for is `gelu(x) · x`.
+pub fn geglu_far_from_zero<B: Backend>(be: &B) {
+    let x = operand(be, 1, vec![1e15, 1e4, 30.0, 8.0, 1e-10, 0.0, -1e-10, -8.0, -30.0, -1e4, -1e15]);
+    let one = operand(be, 1, vec![1.0]);
+    let found = values(be, &be.geglu(&x.mat, &one.mat, &one.mat));
+    for (x, found) in x.plain.data.into_iter().zip(found) {
+        if x < -5.0 {
+            // The formula's sum of 1 and nearly −1 has no digits left.
+            assert!((0.0..1e-12).contains(&found), "gelu({x:e}) · {x:e} = {found:e}");
+        } else {
+            assert_close(&format!("gelu({x:e})"), &[found], &[naive::gelu(x) * x], tolerance::<B::Elem>(1));
+        }
+    }
+}
+
+pub fn linear_relu<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in SIZES {
+        let what = format!("linear_relu {rows} × {inputs} → {outputs}");
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let w = normal(be, 1, (outputs, inputs), 0.3);
+        let found = steady(&what, || values(be, &be.linear_relu(&x.mat, &w.mat)));
+        let wanted = naive::linear_relu(&x.plain, &w.plain);
+        assert_close(&what, &found, &wanted.data, tolerance::<B::Elem>(inputs));
+    }
+}
