@@ -245,7 +245,7 @@ impl Config {
         }
         let buckets = self.relative_attention_num_buckets;
         ensure!(
-            buckets >= 4 && buckets % 4 == 0 && self.relative_attention_max_distance > buckets / 2,
+            buckets >= 4 && buckets.is_multiple_of(4) && self.relative_attention_max_distance > buckets / 2,
             "relative_attention_num_buckets is {buckets} and relative_attention_max_distance is {}: \
              the first must divide by 4 and the second exceed half of it",
             self.relative_attention_max_distance
