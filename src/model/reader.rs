@@ -290,7 +290,7 @@ impl Question<'_> {
 /// Refuses stored rows that are not `d` wide.
 fn check_memory(memory: &Stored<'_>, d: usize) -> Result<()> {
     let values = memory.values();
-    ensure!(values > 0 && values % d == 0, "it has {values} stored values, no number of rows of width {d}");
+    ensure!(values > 0 && values.is_multiple_of(d), "it has {values} stored values, no number of rows of width {d}");
     if let Stored::Int8 { scales, .. } = memory {
         let rows = values / d;
         ensure!(scales.len() == rows, "it has {} scales for {rows} stored rows; each row has one", scales.len());
