@@ -158,7 +158,8 @@ impl DenseIndex {
     }
 
     /// [`DenseIndex::search`] for many queries `[queries, width]`, row by row, in parallel; up to a thousand of them
-    /// share one pass over the passages. Every query gets the bits that it gets alone.
+    /// share one pass over the passages. Every query gets the bits that it gets alone; another kind of processor may
+    /// round the last ones otherwise.
     ///
     /// # Errors
     /// If the queries are of another width or not finite (the query is named), a vector of the index is not finite

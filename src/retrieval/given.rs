@@ -1,22 +1,4 @@
 //! Passages given in the task file itself, as FiD and Atlas distribute them.
-//!
-//! One JSON object per line, gzipped or not:
-//!
-//! ```text
-//! {"id": "q1", "question": "…", "ctxs": [{"id": "p7", "title": "…", "text": "…", "score": 81.5}, …]}
-//! ```
-//!
-//! | field | accepted |
-//! |-------|----------|
-//! | `id` | string or integer, distinct within the file |
-//! | `input` or `question` | one of the two, not blank |
-//! | `ctxs` or `passages` | one of the two: a list, best first, which may be empty |
-//! | `….title` | string, may be empty |
-//! | `….text` | string, not blank |
-//! | `….id` | string or integer, or absent |
-//! | `….score` | finite number, or a string that holds one (as DPR writes it), or absent |
-//!
-//! All other fields are left alone: answers and evidence are read with the task.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -51,7 +33,25 @@ pub struct GivenPassage {
     pub score: Option<f64>,
 }
 
-/// Reads a whole file of the shape that this module's table describes, in its order.
+/// Reads a file of questions with their passages, in its order.
+///
+/// One JSON object per line, gzipped or not:
+///
+/// ```text
+/// {"id": "q1", "question": "…", "ctxs": [{"id": "p7", "title": "…", "text": "…", "score": 81.5}, …]}
+/// ```
+///
+/// | field | accepted |
+/// |-------|----------|
+/// | `id` | string or integer, distinct within the file |
+/// | `input` or `question` | one of the two, not blank |
+/// | `ctxs` or `passages` | one of the two: a list, best first, which may be empty |
+/// | `….title` | string, may be empty |
+/// | `….text` | string, not blank |
+/// | `….id` | string or integer, or absent |
+/// | `….score` | finite number, or a string that holds one (as DPR writes it), or absent |
+///
+/// All other fields are left alone: answers and evidence are read with the task.
 ///
 /// # Errors
 /// At the first record that is not of that shape, with file, line and, where there is one, passage.

@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use anyhow::anyhow;
 use proptest::prelude::*;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Dot products of many queries with all rows, in blocks that stay in the cache.
 
 use anyhow::{Result, ensure};
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::BYTES_PER_NUMBER;
@@ -9,10 +9,11 @@ use crate::retrieval::Hit;
 use crate::retrieval::folder::stop_if_interrupted;
 use crate::retrieval::top::Top;
 
-/// Partial sums per dot product. Fixed, so that a score has the same bits on every machine.
+/// Numbers of the widest register; rows and queries are padded to whole ones.
 const LANES: usize = 16;
-/// Queries that share the loads of a row's numbers: their sums fill the registers of AVX2.
-const TILE: usize = 4;
+/// Queries and rows that share their loads: eight running sums keep the multiply-add units busy.
+const TILE_QUERIES: usize = 4;
+const TILE_ROWS: usize = 2;
 /// Rows widened to f32 at a time: 192 KiB at width 768, which the second-level cache holds.
 const ROWS_PER_BLOCK: usize = 64;
 /// Queries that share a pass over the rows; bounds the memory of their lists.
@@ -88,28 +89,21 @@ impl<'a> Scan<'a> {
     fn block(&mut self, first_row: usize, rows: &[u8]) -> Result<()> {
         let Queries { width, stride, .. } = *self.queries;
         let row_bytes = width * BYTES_PER_NUMBER;
-        let (block, queries, tops) = (&mut self.block, self.queries, &mut self.tops);
-        self.arch.dispatch(|| {
-            for (wide, row) in block.chunks_exact_mut(stride).zip(rows.chunks_exact(row_bytes)) {
-                widen(row, &mut wide[..width]);
-            }
-            let block = &block[..rows.len() / row_bytes * stride];
-            let tiles = queries.padded.chunks(TILE * stride);
-            for (queries, tops) in tiles.zip(tops.chunks_mut(TILE)) {
-                match queries.len() / stride {
-                    TILE => tile::<TILE>(block, queries, first_row, tops)?,
-                    3 => tile::<3>(block, queries, first_row, tops)?,
-                    2 => tile::<2>(block, queries, first_row, tops)?,
-                    _ => tile::<1>(block, queries, first_row, tops)?,
-                }
-            }
-            Ok(())
+        let wide_rows = self.block.chunks_exact_mut(stride);
+        for (wide, row) in wide_rows.zip(rows.chunks_exact(row_bytes)) {
+            widen(row, &mut wide[..width]);
+        }
+        self.arch.dispatch(Block {
+            rows: &self.block[..rows.len() / row_bytes * stride],
+            first_row,
+            queries: &self.queries.padded,
+            stride,
+            tops: &mut self.tops,
         })
     }
 }
 
 /// A bf16 is the upper half of the f32 of the same value.
-#[inline(always)]
 fn widen(row: &[u8], wide: &mut [f32]) {
     for (wide, bytes) in wide.iter_mut().zip(row.chunks_exact(BYTES_PER_NUMBER)) {
         let bits = u16::from_le_bytes([bytes[0], bytes[1]]);
@@ -117,48 +111,91 @@ fn widen(row: &[u8], wide: &mut [f32]) {
     }
 }
 
-/// `block [rows, stride]` against `queries [N, stride]`.
-#[inline(always)]
-fn tile<const N: usize>(block: &[f32], queries: &[f32], first_row: usize, tops: &mut [Top]) -> Result<()> {
-    let stride = queries.len() / N;
-    for (row, numbers) in block.chunks_exact(stride).enumerate() {
-        let passage = first_row + row;
-        let scores = dots::<N>(numbers, queries);
-        for (top, score) in tops.iter_mut().zip(scores) {
-            ensure!(
-                score.is_finite(),
-                "the score of passage {passage} is {score}: the index is damaged (delete it and build it again), \
-                 or the query is near the largest number there is"
-            );
-            if score > top.floor() {
-                push(top, passage, score);
+/// Every query against every row of a block.
+struct Block<'a> {
+    /// `[rows, stride]`
+    rows: &'a [f32],
+    first_row: usize,
+    /// `[queries, stride]`
+    queries: &'a [f32],
+    stride: usize,
+    /// One per query.
+    tops: &'a mut [Top],
+}
+
+impl WithSimd for Block<'_> {
+    type Output = Result<()>;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) -> Result<()> {
+        let queries = self.queries.len() / self.stride;
+        let in_tiles = queries - queries % TILE_QUERIES;
+        for query in (0..in_tiles).step_by(TILE_QUERIES) {
+            self.all_rows::<S, TILE_QUERIES>(simd, query)?;
+        }
+        for query in in_tiles..queries {
+            self.all_rows::<S, 1>(simd, query)?;
+        }
+        Ok(())
+    }
+}
+
+impl Block<'_> {
+    /// N queries against all rows.
+    #[inline(always)]
+    fn all_rows<S: Simd, const N: usize>(&mut self, simd: S, query: usize) -> Result<()> {
+        let rows = self.rows.len() / self.stride;
+        let in_tiles = rows - rows % TILE_ROWS;
+        for row in (0..in_tiles).step_by(TILE_ROWS) {
+            self.tile::<S, TILE_ROWS, N>(simd, row, query)?;
+        }
+        for row in in_tiles..rows {
+            self.tile::<S, 1, N>(simd, row, query)?;
+        }
+        Ok(())
+    }
+
+    /// `rows[row + r] · queries[query + n]`, each summed in the same order whatever R and N.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const N: usize>(&mut self, simd: S, row: usize, query: usize) -> Result<()> {
+        let stride = self.stride;
+        let registers = |matrix, i: usize| {
+            let numbers: &[f32] = matrix;
+            S::as_simd_f32s(&numbers[i * stride..][..stride]).0
+        };
+        let rows: [&[S::f32s]; R] = std::array::from_fn(|r| registers(self.rows, row + r));
+        let queries: [&[S::f32s]; N] = std::array::from_fn(|n| registers(self.queries, query + n));
+        let mut sums = [[simd.splat_f32s(0.0); N]; R];
+        for at in 0..rows[0].len() {
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                for (sum, query) in sums.iter_mut().zip(&queries) {
+                    *sum = simd.mul_add_f32s(row[at], query[at], *sum);
+                }
             }
         }
+        let tops = &mut self.tops[query..query + N];
+        for (passage, sums) in (self.first_row + row..).zip(sums) {
+            for (top, sum) in tops.iter_mut().zip(sums) {
+                let score = simd.reduce_sum_f32s(sum);
+                if score > top.floor() || !score.is_finite() {
+                    offer(top, passage, score)?;
+                }
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// Out of line: it is rare, and the loop around it is better off without it.
 #[cold]
 #[inline(never)]
-fn push(top: &mut Top, passage: usize, score: f32) {
+fn offer(top: &mut Top, passage: usize, score: f32) -> Result<()> {
+    ensure!(
+        score.is_finite(),
+        "the score of passage {passage} is {score}: the index is damaged (delete it and build it again), \
+         or the query is near the largest number there is"
+    );
     let passage = passage as u32;
     top.push(Hit { passage, score });
-}
-
-/// `row · queries[i]`, each summed in the same order whatever N.
-#[inline(always)]
-fn dots<const N: usize>(row: &[f32], queries: &[f32]) -> [f32; N] {
-    let stride = row.len();
-    let queries: [&[f32]; N] = std::array::from_fn(|i| &queries[i * stride..][..stride]);
-    let mut sums = [[0.0f32; LANES]; N];
-    for (at, row) in row.chunks_exact(LANES).enumerate() {
-        for (sums, query) in sums.iter_mut().zip(queries) {
-            let query = &query[at * LANES..][..LANES];
-            for lane in 0..LANES {
-                sums[lane] += row[lane] * query[lane];
-            }
-        }
-    }
-    sums.map(|lanes| lanes.iter().sum())
+    Ok(())
 }
