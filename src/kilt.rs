@@ -31,6 +31,7 @@ pub use evidence::{Rank, r_precision};
 pub use filter::{FilterReport, MissingScore, RelevanceFilter};
 pub use has_answer::has_answer;
 pub use knowledge::{Knowledge, Page};
+pub(crate) use lines::{Line, Lines};
 pub use metrics::{AnswerScores, accuracy, exact_match, f1};
 pub use mixture::{Mixture, Sample};
 pub use normalise::normalise;

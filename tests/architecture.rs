@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Each module, and the modules that it may use. A module that is not here yet has to be put here, with its reasons.
 const MAY_USE: [(&str, &[&str]); 13] = [
-    ("backend", &[]),
+    ("backend", &["random"]),
     ("cpu", &["backend"]),
     ("random", &[]),
     ("io", &["backend"]),
@@ -14,7 +14,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("train", &["backend", "model", "nn"]),
     ("memory", &["backend", "io"]),
     ("kilt", &["io", "random"]),
-    ("retrieval", &["io"]),
+    ("retrieval", &["io", "kilt"]),
     ("cost", &["model"]),
     ("trace", &["backend", "io", "model", "train"]),
     ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "retrieval"]),

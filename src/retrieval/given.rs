@@ -1,13 +1,12 @@
 //! Passages given in the task file itself, as FiD and Atlas distribute them.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
+
+use crate::kilt::{Line, Lines};
 
 /// One question with its passages.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,30 +55,18 @@ pub struct GivenPassage {
 /// # Errors
 /// At the first record that is not of that shape, with file, line and, where there is one, passage.
 pub fn read_given(path: &Path) -> Result<Vec<Given>> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    let reader = lines_of(file).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut lines = Lines::open(path)?;
     let mut records = Vec::new();
     let mut line_of_id: HashMap<String, usize> = HashMap::new();
-    for (number, line) in (1..).zip(reader.lines()) {
-        let place = || format!("{}:{number}", path.display());
-        let line = line.with_context(place)?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        let record = parse(&line).with_context(place)?;
+    while let Some(line) = lines.next() {
+        let Line { number, text } = line?;
+        let record = parse(&text).with_context(|| lines.place(number))?;
         if let Some(earlier) = line_of_id.insert(record.id.clone(), number) {
-            bail!("{}: id {:?} is already on line {earlier}", place(), record.id);
+            bail!("{}: id {:?} is already on line {earlier}", lines.place(number), record.id);
         }
         records.push(record);
     }
     Ok(records)
-}
-
-/// Gzipped files are known by their first bytes, not by their name.
-fn lines_of(file: File) -> Result<Box<dyn BufRead>> {
-    let mut reader = BufReader::new(file);
-    let gzipped = reader.fill_buf()?.starts_with(&[0x1f, 0x8b]);
-    Ok(if gzipped { Box::new(BufReader::new(MultiGzDecoder::new(reader))) } else { Box::new(reader) })
 }
 
 #[derive(Deserialize)]
