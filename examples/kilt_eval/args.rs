@@ -12,14 +12,35 @@ use glimmer::random;
 
 use crate::repository;
 
+const AFTER_HELP: &str = "\
+Examples:
+  A first look, a minute long
+      kilt_eval --questions 5
+  A trained checkpoint on KILT's Natural Questions and TriviaQA, whose questions come apart
+      kilt_eval --checkpoint glimmer-base --knowledge kilt_knowledgesource.json \\
+          --tasks nq-dev-kilt.jsonl triviaqa-dev_id-kilt.jsonl --inputs triviaqa=triviaqa-questions.jsonl \\
+          --questions all --work /big/disk --predictions out --json out/numbers.json
+  Reranking: what is lost when fewer passages are read
+      kilt_eval --checkpoint glimmer-base --readers glimmer --k 50 --m 3
+  Passages that another retriever chose, in the field \"ctxs\" of the task file
+      kilt_eval --retriever given --tasks nq-dev.jsonl
+
+Ctrl-C:
+  The first ends the work after its current batch. What was read is reported and written; a memory that is half
+  built goes on from there in the next run. The second ends it at once.
+
+Exit status:
+  0 when all was read, 1 after an error, 2 for a command line that cannot be meant, 130 after a Ctrl-C or SIGTERM";
+
 /// Read KILT tasks with FiD, LUMEN and GLIMMER and compare their answers, speed and cost
 ///
-/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and a small model.
-/// The first run cuts the corpus, indexes it and encodes it with the memory encoder, into --work; later runs reuse all
-/// that. Ctrl-C ends after the current batch and reports what was read; a memory that was half built goes on from there
-/// in the next run.
+/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and a small model with
+/// random weights.
+///
+/// The first run cuts the corpus into passages, indexes them and encodes them with the memory encoder, into --work;
+/// later runs reuse all that. Tables go to standard output, all else to standard error.
 #[derive(Parser)]
-#[command(version, max_term_width = 110)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
     /// Folder with config.json, weights and tokenizer of a T5.1.1 [default: a small model with random weights]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
@@ -235,6 +256,25 @@ impl Args {
         }
         let threshold = self.relevance_threshold.unwrap_or(0.0);
         ensure!((0.0..=1.0).contains(&threshold), "--relevance-threshold {threshold}: BLEU is within 0 to 1");
+        for (option, share) in [("--alpha", self.alpha), ("--beta", self.beta)] {
+            let share = share.unwrap_or(0.0);
+            ensure!((0.0..=1.0).contains(&share), "{option} {share}: a share is within 0 to 1");
+        }
+        for (i, &reader) in self.readers.iter().enumerate() {
+            ensure!(!self.readers[..i].contains(&reader), "--readers names {} twice", word(reader));
+        }
+        Ok(())
+    }
+
+    /// Refuses options that speak of a task that is not there.
+    ///
+    /// # Errors
+    /// Which, and the tasks there are.
+    pub fn check_task_names(&self, tasks: &[&str]) -> Result<()> {
+        let told = self.metric.iter().map(|(name, _)| ("--metric", name));
+        for (option, name) in told.chain(self.inputs.iter().map(|(name, _)| ("--inputs", name))) {
+            ensure!(tasks.contains(&name.as_str()), "{option} {name}=…: the tasks are {}", tasks.join(", "));
+        }
         Ok(())
     }
 
@@ -284,7 +324,7 @@ impl Args {
         match self.metric.iter().find(|(name, _)| name == task) {
             Some((_, metric)) if metric == "em" => Ok(Metric::ExactMatch),
             Some(_) => Ok(Metric::Accuracy),
-            None => Metric::of_task(task).with_context(|| format!("or say --metric {task}=em (or =accuracy)")),
+            None => Metric::of_task(task).with_context(|| format!("say --metric {task}=em or {task}=accuracy")),
         }
     }
 
