@@ -166,7 +166,7 @@ fn notes(args: &Args, report: &Report) -> String {
                 (task.questions_asked - task.questions, "questions left unread by the interruption"),
             ];
             for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
-                notes.push(format!("{}, {}: {count} {what}", reader.reader, task.task));
+                notes.push(format!("{}, {}: {what}: {count}", reader.reader, task.task));
             }
         }
     }
