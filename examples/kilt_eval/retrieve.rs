@@ -1,12 +1,13 @@
 //! First-stage retrieval for all questions.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use glimmer::cpu::Cpu;
 use glimmer::eval::{Corpus, Retrieved, Task};
-use glimmer::io::{Progress, Tokenizer};
+use glimmer::io::{Progress, Tokenizer, interrupted};
 use glimmer::kilt::{Passage, Record};
 use glimmer::model::DenseEncoder;
 use glimmer::retrieval::{
@@ -83,9 +84,9 @@ fn bm25(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<V
         let passages = corpus.iter().map(|p| p.map(|p| Bm25Passage { title: p.title, text: p.text }));
         Bm25::build(&folder, &spec, passages, &Progress::new("indexing", corpus.len() as u64))?;
     }
-    let index = Bm25::open(&folder, corpus.fingerprint())?;
+    let index = usable(&folder, Bm25::open(&folder, corpus.fingerprint()))?;
     let started = Instant::now();
-    let hits = index.search_all(inputs, k)?;
+    let hits = usable(&folder, index.search_all(inputs, k))?;
     rate("bm25", inputs.len(), started);
     Ok(hits)
 }
@@ -113,15 +114,25 @@ fn search_dense(args: &Args, dense: &Dense, corpus: &Corpus, (inputs, k): (&[&st
         });
         DenseIndex::build(&folder, &spec, vectors, &Progress::new("dense index", corpus.len() as u64))?;
     }
-    let index = DenseIndex::open(&folder, &fingerprint)?;
+    let index = usable(&folder, DenseIndex::open(&folder, &fingerprint))?;
     let started = Instant::now();
     let mut queries = Vec::with_capacity(inputs.len() * encoder.width());
     for batch in inputs.chunks(DENSE_BATCH) {
         queries.extend(dense.vectors(batch)?);
     }
-    let hits = index.search_all(&queries, k)?;
+    let hits = usable(&folder, index.search_all(&queries, k))?;
     rate("dense", inputs.len(), started);
     Ok(hits)
+}
+
+/// What to do about an index that cannot be read; nothing, where the user stopped the reading.
+fn usable<T>(folder: &Path, read: Result<T>) -> Result<T> {
+    if interrupted() {
+        return read;
+    }
+    read.with_context(|| {
+        format!("cannot use the index in {}: delete the folder, it will be made again", folder.display())
+    })
 }
 
 fn rate(name: &str, questions: usize, started: Instant) {

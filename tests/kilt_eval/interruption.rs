@@ -87,7 +87,8 @@ fn a_memory_build_that_ctrl_c_stops_goes_on_from_there() {
 fn what_was_read_before_ctrl_c_is_reported() {
     let world = World::new();
     world.write("zsre-dev.jsonl", lines((0..600).map(|i| question(i, &asked(i)))));
-    let ask = world.ask().set("--questions", "all").set("--batch", "1").set("--threads", "1").set("--readers", "fid,lumen");
+    let ask =
+        world.ask().set("--questions", "all").set("--batch", "1").set("--threads", "1").set("--readers", "fid,lumen");
     let child = ask.clone().file("--json", "part.json").file("--predictions", "part").spawn();
     wait_until("the first task", || world.path("part/fid/nq.jsonl").exists());
     signal(&child, "-INT");

@@ -184,7 +184,9 @@ fn predictions_depend_neither_on_threads_nor_on_the_batch() {
 fn stores_agree_to_their_precision() {
     let world = World::new();
     let fresh = predictions(&world.ask().set("--store", "none"), &world, "none");
-    assert!(!world.path("work").read_dir().unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("memory")));
+    assert!(
+        !world.path("work").read_dir().unwrap().any(|e| e.unwrap().file_name().to_string_lossy().contains("memory"))
+    );
     for format in ["bf16", "int8"] {
         let stored = predictions(&world.ask().set("--store", format), &world, format);
         let (mut same, mut all) = (0, 0);
