@@ -140,10 +140,13 @@ fn damaged(folder: &Path) -> String {
 fn cut(folder: &Path, knowledge: &Path, options: ChunkOptions, source: Origin) -> Result<About> {
     let parent = folder.parent().context("a corpus needs a folder of its own")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    let beside = tempfile::Builder::new()
-        .prefix(".corpus-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
+    let mut beside = tempfile::Builder::new();
+    beside.prefix(".corpus-");
+    // A temporary folder is born private to its owner; a corpus is for everyone the place is for.
+    #[cfg(unix)]
+    beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    let beside =
+        beside.tempdir_in(parent).with_context(|| format!("cannot create a folder in {}", parent.display()))?;
     let create = |name| {
         let path = beside.path().join(name);
         File::create(&path).map(BufWriter::new).with_context(|| format!("cannot create {}", path.display()))
@@ -155,7 +158,7 @@ fn cut(folder: &Path, knowledge: &Path, options: ChunkOptions, source: Origin) -
     let mut stream = passages(knowledge, options)?;
     let progress = Progress::counting("cutting passages");
     let full = || format!("cannot write the corpus into {}", beside.path().display());
-    while let Some(passage) = stream.next() {
+    for passage in stream.by_ref() {
         let passage = passage?;
         if interrupted() {
             bail!("stopped while cutting {} into passages; run again to start over", knowledge.display());

@@ -40,7 +40,7 @@ fn make_fid_right_half_the_time(world: &World) {
     let found = read_predictions(&world.path("first/fid/nq.jsonl")).unwrap();
     let row = |i: usize| {
         let mut row = question(i, &asked(i));
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             row["output"][0]["answer"] = json!(found[i].answer);
         }
         row
@@ -104,6 +104,7 @@ fn numbers_fit_each_other(task: &Value) {
         assert_eq!(ranks.iter().map(|at| at["k"].as_u64().unwrap()).collect::<Vec<_>>(), [1, 5, 10, 20]);
         let recall: Vec<f64> = ranks.iter().map(|at| at["recall"].as_f64().unwrap()).collect();
         assert!(recall.is_sorted() && recall[0] >= 0.0 && recall[3] <= 1.0, "{recall:?}");
+        assert!(order == "after" || recall[1] == 1.0, "BM25 finds every name, before \"[SEP]\" too: {recall:?}");
         assert_eq!(recall[3], task["before"]["at_k"][3]["recall"], "reranking finds nothing new");
     }
     let [retrieved, read] = ["answer_retrieved", "answer_read"].map(|share| task[share].as_f64().unwrap());
