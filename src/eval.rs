@@ -20,5 +20,5 @@ pub use corpus::Corpus;
 pub use memory::{MemoryPlan, build_memory, memory_fingerprint};
 pub use plot::plot;
 pub use prompts::{Fitted, Prompts};
-pub use report::{ReaderReport, Report, TaskReport};
+pub use report::{Means, ReaderReport, Report, TaskReport};
 pub use run::{Retrieved, Run, Source, Task, TaskRun};

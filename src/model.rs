@@ -11,6 +11,7 @@ mod weights;
 pub use config::{Config, Cut, DistillDirection, FeedForwardKind, Glimmer};
 pub use decoder::{Decoded, Evidence};
 pub use dense::DenseEncoder;
+pub use load::check_checkpoint;
 pub use reader::{Encoded, Passages, Question, Reader, Reading, Scored};
 pub use spec::{Absent, Init, Spec};
 pub use weights::{Decoder, Encoder, Layers, Weights};

@@ -12,19 +12,46 @@ use glimmer::random;
 
 use crate::repository;
 
+const AFTER_HELP: &str = "\
+Examples (kilt_eval stands for: cargo run --release --example kilt_eval --):
+  A first look, a minute or two long
+      kilt_eval --questions 5
+  A trained checkpoint on KILT's own data; TriviaQA's questions come apart
+      kilt_eval --checkpoint glimmer-base \\
+          --knowledge kilt_knowledgesource.json \\
+          --tasks nq-dev-kilt.jsonl triviaqa-dev_id-kilt.jsonl \\
+          --inputs triviaqa=triviaqa-questions.jsonl --questions all \\
+          --work /big/disk --predictions out --json out/numbers.json
+  What is lost when fewer passages are read
+      kilt_eval --checkpoint glimmer-base --readers glimmer --k 50 --m 3
+  Passages of another retriever, in the field \"ctxs\" of the task file
+      kilt_eval --retriever given --tasks nq-dev.jsonl
+
+Ctrl-C or SIGTERM:
+  The first ends the work after its current batch. What was read is reported
+  and written; a half-built memory goes on from there in the next run, a
+  half-cut corpus and a half-built index start over. The second ends it at once.
+
+Exit status:
+  0    all was read
+  1    an error; what was read before it is reported and written
+  2    a command line that cannot be parsed
+  130  Ctrl-C or SIGTERM";
+
 /// Read KILT tasks with FiD, LUMEN and GLIMMER and compare their answers, speed and cost
 ///
-/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and a small model.
-/// The first run cuts the corpus, indexes it and encodes it with the memory encoder, into --work; later runs reuse all
-/// that. Ctrl-C ends after the current batch and reports what was read; a memory that was half built goes on from there
-/// in the next run.
+/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and a small model with
+/// random weights.
+///
+/// The first run cuts the corpus into passages, indexes them and encodes them with the memory encoder, into --work;
+/// later runs reuse all that. Tables go to standard output, all else to standard error.
 #[derive(Parser)]
-#[command(version, max_term_width = 110)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
     /// Folder with config.json, weights and tokenizer of a T5.1.1 [default: a small model with random weights]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub checkpoint: Option<PathBuf>,
-    /// Which readers
+    /// Readers to compare, with commas between
     #[arg(
         long,
         value_enum,
@@ -37,7 +64,7 @@ pub struct Args {
     /// Passages retrieved [default: 5 for fid, 10 for lumen, 25 for glimmer]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub k: Option<NonZeroUsize>,
-    /// Passages that glimmer reads [default: the checkpoint's, else 5]
+    /// Passages that glimmer reads of those; all where fewer were found [default: the checkpoint's, else 5]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub m: Option<NonZeroUsize>,
     /// Share of the encoder that is live, for lumen and glimmer [default: the checkpoint's, else 1/3]
@@ -52,7 +79,7 @@ pub struct Args {
     /// Tokens of a passage; what is longer is cut, counted and reported
     #[arg(long, value_name = "N", default_value = "304", help_heading = "Model")]
     pub passage_tokens: NonZeroUsize,
-    /// Tokens of an answer
+    /// Tokens of an answer, at most
     #[arg(long, value_name = "N", default_value = "16", help_heading = "Model")]
     pub answer_tokens: NonZeroUsize,
     /// Seed of random weights
@@ -78,32 +105,32 @@ pub struct Args {
     #[arg(long, value_name = "T", help_heading = "Data")]
     pub relevance_threshold: Option<f64>,
     /// What --relevance-threshold does with entries that have no such number
-    #[arg(long, value_enum, default_value = "keep", help_heading = "Data")]
+    #[arg(long, value_enum, value_name = "RULE", default_value = "keep", help_heading = "Data")]
     pub missing_score: Missing,
     /// Words of a passage, at most
     #[arg(long, value_name = "N", default_value = "200", help_heading = "Data")]
     pub passage_words: NonZeroUsize,
 
     /// Where passages come from: BM25, a dense retriever, or the task files themselves
-    #[arg(long, value_enum, default_value = "bm25", help_heading = "Retrieval")]
+    #[arg(long, value_enum, value_name = "NAME", default_value = "bm25", help_heading = "Retrieval")]
     pub retriever: Retriever,
     /// Folder of a GTR checkpoint in the layout of sentence-transformers, for --retriever dense
     #[arg(long, value_name = "DIR", required_if_eq("retriever", "dense"), help_heading = "Retrieval")]
     pub dense_checkpoint: Option<PathBuf>,
     /// How memories are stored; "none" encodes passages afresh for every question
-    #[arg(long, value_enum, default_value = "bf16", help_heading = "Retrieval")]
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "bf16", help_heading = "Retrieval")]
     pub store: StoreKind,
     /// Folder for the corpus, its index and its memories, made on the first run
     #[arg(long, value_name = "DIR", default_value_os_t = repository().join("target/kilt_eval"), help_heading = "Retrieval")]
     pub work: PathBuf,
 
-    /// The machine; "auto" takes the best one that is there
-    #[arg(long, value_enum, default_value = "auto", help_heading = "Machine")]
+    /// Machine to compute on; "auto" takes the best one that is there
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto", help_heading = "Machine")]
     pub backend: Machine,
-    /// Numbers it computes with
-    #[arg(long, value_enum, default_value = "f32", help_heading = "Machine")]
+    /// Floating-point type it computes with
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32", help_heading = "Machine")]
     pub precision: Precision,
-    /// Threads [default: one a core]
+    /// Threads of the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
     /// Questions read together
@@ -111,7 +138,7 @@ pub struct Args {
     pub batch: NonZeroUsize,
 
     /// How compute is counted: from the real shapes, or as the paper's text or its figure 2 does
-    #[arg(long, value_enum, default_value = "exact", help_heading = "Output")]
+    #[arg(long, value_enum, value_name = "MODE", default_value = "exact", help_heading = "Output")]
     pub cost: CostMode,
     /// Write all numbers as JSON
     #[arg(long, value_name = "FILE", help_heading = "Output")]
@@ -235,6 +262,25 @@ impl Args {
         }
         let threshold = self.relevance_threshold.unwrap_or(0.0);
         ensure!((0.0..=1.0).contains(&threshold), "--relevance-threshold {threshold}: BLEU is within 0 to 1");
+        for (option, share) in [("--alpha", self.alpha), ("--beta", self.beta)] {
+            let share = share.unwrap_or(0.0);
+            ensure!((0.0..=1.0).contains(&share), "{option} {share}: a share is within 0 to 1");
+        }
+        for (i, &reader) in self.readers.iter().enumerate() {
+            ensure!(!self.readers[..i].contains(&reader), "--readers names {} twice", word(reader));
+        }
+        Ok(())
+    }
+
+    /// Refuses options that speak of a task that is not there.
+    ///
+    /// # Errors
+    /// Which, and the tasks there are.
+    pub fn check_task_names(&self, tasks: &[&str]) -> Result<()> {
+        let told = self.metric.iter().map(|(name, _)| ("--metric", name));
+        for (option, name) in told.chain(self.inputs.iter().map(|(name, _)| ("--inputs", name))) {
+            ensure!(tasks.contains(&name.as_str()), "{option} {name}=…: the tasks are {}", tasks.join(", "));
+        }
         Ok(())
     }
 
@@ -284,7 +330,7 @@ impl Args {
         match self.metric.iter().find(|(name, _)| name == task) {
             Some((_, metric)) if metric == "em" => Ok(Metric::ExactMatch),
             Some(_) => Ok(Metric::Accuracy),
-            None => Metric::of_task(task).with_context(|| format!("or say --metric {task}=em (or =accuracy)")),
+            None => Metric::of_task(task).with_context(|| format!("say --metric {task}=em or {task}=accuracy")),
         }
     }
 

@@ -1,61 +1,86 @@
 //! FiD, LUMEN and GLIMMER on KILT tasks: answers, scores, speed and cost side by side.
 
 mod args;
+mod outputs;
 mod readers;
 mod retrieve;
 
-use std::io::IsTerminal;
+use std::collections::HashMap;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use glimmer::backend::Backend;
 use glimmer::cpu::{Cpu, Real};
-use glimmer::eval::{Corpus, Report, Task, plot};
-use glimmer::io::{interrupted, stop_on_interrupt, write_atomic};
+use glimmer::eval::{Corpus, Report, Task};
+use glimmer::io::{interrupted, stop_on_interrupt};
 use glimmer::kilt::{ChunkOptions, Metric, Record, RelevanceFilter, read_task, read_task_with_inputs, task_name};
 use serde_json::json;
 
 use args::{Args, Machine, Precision, Retriever, word};
+use readers::Readings;
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+/// What a shell reports of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+fn main() -> ExitCode {
+    let done = run(&Args::parse());
+    if let Err(error) = &done {
+        say(&format!("Error: {error:?}"));
+    }
+    match done {
+        _ if interrupted() => INTERRUPTED.into(),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     args.check()?;
+    outputs::check(args)?;
     stop_on_interrupt()?;
     rayon::ThreadPoolBuilder::new()
         .num_threads(args.threads.unwrap_or(0))
         .build_global()
         .context("cannot start the threads")?;
     match (args.backend, args.precision) {
-        (Machine::Auto | Machine::Cpu, Precision::F32) => evaluate::<f32>(&args),
-        (Machine::Auto | Machine::Cpu, Precision::F64) => evaluate::<f64>(&args),
+        (Machine::Auto | Machine::Cpu, Precision::F32) => evaluate::<f32>(args),
+        (Machine::Auto | Machine::Cpu, Precision::F64) => evaluate::<f64>(args),
     }
 }
 
+/// Whatever the user got wrong is found first; then comes what may take hours.
 fn evaluate<T: Real>(args: &Args) -> Result<()> {
     let machine = Cpu::<T>::default();
     let why = if args.backend == Machine::Auto { " (auto: this build has no other machine)" } else { "" };
     say(&format!("machine: {}{why}", machine.describe()));
     let checkpoint = readers::Checkpoint::open(args)?;
+    let dense = retrieve::Dense::open(args)?;
     let tasks = read_tasks(args)?;
     let corpus = match args.retriever {
         Retriever::Given => None,
         _ => Some(open_corpus(args)?),
     };
-    let tasks: Vec<Task> = retrieve::retrieve(args, tasks, corpus.as_ref())?;
-    let random_weights = checkpoint.is_random();
-    let readers = readers::run::<T>(args, &checkpoint, &tasks, corpus.as_ref())?;
+    let tasks: Vec<Task> = retrieve::retrieve(args, dense.as_ref(), tasks, corpus.as_ref())?;
+    drop(dense);
+    let Readings { reports, stopped } = readers::run::<T>(args, &checkpoint, &tasks, corpus.as_ref());
     let settings = json!({
         "command": std::env::args().collect::<Vec<_>>(),
         "machine": machine.describe(),
         "checkpoint": checkpoint.describe(),
-        "knowledge": args.knowledge(),
+        "knowledge": corpus.as_ref().map(|_| args.knowledge()),
         "retriever": word(args.retriever),
         "cost_mode": args.cost,
         "store": word(args.store),
         "interrupted": interrupted(),
     });
-    finish(args, &Report { settings, random_weights, readers })
+    if !reports.is_empty() {
+        let report = Report { settings, random_weights: checkpoint.is_random(), readers: reports };
+        outputs::write(args, &report)?;
+    }
+    stopped.map_or(Ok(()), Err)
 }
 
 /// A task before retrieval.
@@ -67,23 +92,46 @@ struct Questions {
 }
 
 fn read_tasks(args: &Args) -> Result<Vec<Questions>> {
-    let mut tasks = Vec::new();
-    for path in args.tasks()? {
-        let name = task_name(&path)?.to_string();
-        let metric = args.metric_of(&name)?;
-        let mut records = match args.inputs_of(&name) {
-            Some(inputs) => read_task_with_inputs(&path, inputs)?,
-            None => read_task(&path)?,
-        };
-        if let Some(threshold) = args.relevance_threshold {
-            let filter = RelevanceFilter { threshold, missing: args.missing_score.into() };
-            let (kept, report) = filter.apply(records);
-            say(&format!("{name}: {} questions kept by relevance, {} dropped", report.kept, report.dropped));
-            records = kept;
+    let paths = args.tasks()?;
+    let mut path_of: HashMap<&str, &Path> = HashMap::new();
+    for path in &paths {
+        let name = task_name(path)?;
+        if let Some(first) = path_of.insert(name, path) {
+            bail!(
+                "{} and {} are both of the task {name:?}, and predictions are filed by task: rename one, or run twice",
+                first.display(),
+                path.display()
+            );
         }
-        tasks.push(Questions { name, metric, records: args.sample(records), path });
     }
+    args.check_task_names(&path_of.into_keys().collect::<Vec<_>>())?;
+    let tasks: Vec<Questions> = paths.iter().map(|path| read_questions(args, path)).collect::<Result<_>>()?;
+    let scored = |task: &Questions| task.records.iter().all(|record| !record.answers().is_empty());
+    ensure!(
+        args.plot.is_none() || tasks.iter().any(scored),
+        "--plot draws scores, and no task here has gold answers for all its questions"
+    );
     Ok(tasks)
+}
+
+fn read_questions(args: &Args, path: &Path) -> Result<Questions> {
+    let name = task_name(path)?.to_string();
+    let metric = args.metric_of(&name)?;
+    let mut records = match args.inputs_of(&name) {
+        Some(inputs) => read_task_with_inputs(path, inputs)?,
+        None => read_task(path).map_err(|error| match format!("{error:#}").contains("`input` is missing") {
+            true => error.context(format!("a file without questions needs --inputs {name}=FILE beside it")),
+            false => error,
+        })?,
+    };
+    if let Some(threshold) = args.relevance_threshold {
+        let filter = RelevanceFilter { threshold, missing: args.missing_score.into() };
+        let (kept, report) = filter.apply(records);
+        say(&format!("{name}: {} questions kept by relevance, {} dropped", report.kept, report.dropped));
+        ensure!(!kept.is_empty(), "--relevance-threshold {threshold} leaves no question of {}", path.display());
+        records = kept;
+    }
+    Ok(Questions { name, metric, records: args.sample(records), path: path.to_path_buf() })
 }
 
 fn open_corpus(args: &Args) -> Result<Corpus> {
@@ -93,20 +141,6 @@ fn open_corpus(args: &Args) -> Result<Corpus> {
     let without = if empty > 0 { format!(" ({empty} of them without text)") } else { String::new() };
     say(&format!("corpus: {} passages of {pages} pages{without}", corpus.len()));
     Ok(corpus)
-}
-
-fn finish(args: &Args, report: &Report) -> Result<()> {
-    println!("{}", report.tables());
-    print!("{}", notes(args, report));
-    if let Some(path) = &args.json {
-        write_atomic(path, |file| Ok(serde_json::to_writer_pretty(file, report)?))?;
-        say(&format!("numbers: {}", path.display()));
-    }
-    if let Some(path) = &args.plot {
-        plot(report, path)?;
-        say(&format!("plot: {}", path.display()));
-    }
-    Ok(())
 }
 
 /// What a reader of the tables must know.
@@ -128,12 +162,16 @@ fn notes(args: &Args, report: &Report) -> String {
                 (task.truncated_questions, "questions cut to their budget"),
                 (task.truncated_passages, "passages cut to their budget"),
                 (task.without_passages, "questions for which nothing was found"),
+                (task.without_answers, "questions without a gold answer, and so no score"),
                 (task.questions_asked - task.questions, "questions left unread by the interruption"),
             ];
             for (count, what) in counts.iter().filter(|(count, _)| *count > 0) {
-                notes.push(format!("{}, {}: {count} {what}", reader.reader, task.task));
+                notes.push(format!("{}, {}: {what}: {count}", reader.reader, task.task));
             }
         }
+    }
+    if interrupted() || report.readers.len() < args.readers.len() {
+        notes.push("THE RUN WAS CUT SHORT: readers and tasks that are not above were not run".into());
     }
     if report.random_weights {
         notes.push(
@@ -144,12 +182,10 @@ fn notes(args: &Args, report: &Report) -> String {
     notes.iter().map(|note| format!("· {note}\n")).collect()
 }
 
-/// A line on standard error, where progress goes too.
+/// A line on standard error, where progress goes too. Nobody may be there to read it.
 fn say(line: &str) {
-    if std::io::stderr().is_terminal() {
-        eprint!("\r\x1b[K");
-    }
-    eprintln!("{line}");
+    let start = if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" };
+    let _ = writeln!(std::io::stderr(), "{start}{line}");
 }
 
 /// The folder that holds the data of the repository.

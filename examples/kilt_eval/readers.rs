@@ -2,63 +2,68 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use glimmer::backend::Backend;
 use glimmer::cpu::{Cpu, Real};
 use glimmer::eval::{
-    Corpus, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
+    Corpus, Means, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
 };
 use glimmer::io::{Progress, Tokenizer, interrupted};
 use glimmer::kilt::write_predictions;
 use glimmer::memory::{Format, Store};
-use glimmer::model::{Config, Cut, Glimmer, Reader};
+use glimmer::model::{Config, Cut, Glimmer, Reader, check_checkpoint};
 
 use crate::args::{Args, ReaderName, Retriever, word};
 use crate::{repository, say};
 
-/// Where the weights come from.
-pub enum Checkpoint {
-    Folder { path: PathBuf, config: Config },
-    Random { seed: u64 },
+/// A checkpoint, as far as it is known before its weights are loaded.
+pub struct Checkpoint {
+    weights: WeightsFrom,
+    config: Config,
+    prompts: Prompts,
+}
+
+enum WeightsFrom {
+    Folder(PathBuf),
+    Seed(u64),
 }
 
 impl Checkpoint {
+    /// Finds everything that can be wrong with a checkpoint, or with the cuts that were asked of it.
+    ///
+    /// # Errors
+    /// What is wrong, where.
     pub fn open(args: &Args) -> Result<Self> {
-        match &args.checkpoint {
-            Some(path) => Ok(Self::Folder { path: path.clone(), config: Config::read(path)? }),
-            None => Ok(Self::Random { seed: args.seed }),
+        let prompts = |folder: &Path| {
+            let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
+            anyhow::Ok(Prompts { tokenizer: Tokenizer::open(folder)?, question_tokens, passage_tokens })
+        };
+        let Some(folder) = &args.checkpoint else {
+            let prompts = prompts(&repository().join("data/tokenizer"))?;
+            return Ok(Self { weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
+        };
+        for &name in &args.readers {
+            check_checkpoint(folder, |config| Ok(Setting::new(args, name, config)?.glimmer))?;
         }
+        let weights = WeightsFrom::Folder(folder.clone());
+        Ok(Self { weights, config: Config::read(folder)?, prompts: prompts(folder)? })
     }
 
     pub fn is_random(&self) -> bool {
-        matches!(self, Self::Random { .. })
+        matches!(self.weights, WeightsFrom::Seed(_))
     }
 
     pub fn describe(&self) -> String {
-        match self {
-            Self::Folder { path, .. } => path.display().to_string(),
-            Self::Random { seed } => format!("random weights of seed {seed}, 12 layers, d = 128"),
-        }
-    }
-
-    fn config(&self) -> Config {
-        match self {
-            Self::Folder { config, .. } => config.clone(),
-            Self::Random { .. } => Config::mini(),
-        }
-    }
-
-    fn tokenizer(&self) -> Result<Tokenizer> {
-        match self {
-            Self::Folder { path, .. } => Tokenizer::open(path),
-            Self::Random { .. } => Tokenizer::open(&repository().join("data/tokenizer")),
+        match &self.weights {
+            WeightsFrom::Folder(path) => path.display().to_string(),
+            WeightsFrom::Seed(seed) => format!("random weights of seed {seed}, 12 layers, d = 128"),
         }
     }
 
     fn load<T: Real>(&self, glimmer: Glimmer) -> Result<Reader<Cpu<T>>> {
-        match self {
-            Self::Folder { path, .. } => Reader::load(Cpu::default(), path, |_| Ok(glimmer)),
-            Self::Random { seed } => Reader::random(Cpu::default(), Config::mini(), glimmer, *seed),
+        match &self.weights {
+            WeightsFrom::Folder(path) => Reader::load(Cpu::default(), path, |_| Ok(glimmer)),
+            WeightsFrom::Seed(seed) => Reader::random(Cpu::default(), self.config.clone(), glimmer, *seed),
         }
     }
 }
@@ -100,34 +105,37 @@ impl Setting {
     }
 }
 
-/// Runs every reader over every task.
-pub fn run<T: Real>(
-    args: &Args,
-    checkpoint: &Checkpoint,
-    tasks: &[Task],
-    corpus: Option<&Corpus>,
-) -> Result<Vec<ReaderReport>> {
-    let config = checkpoint.config();
-    let prompts = Prompts {
-        tokenizer: checkpoint.tokenizer()?,
-        question_tokens: args.question_tokens.get(),
-        passage_tokens: args.passage_tokens.get(),
-    };
+/// What came of running the readers.
+pub struct Readings {
+    pub reports: Vec<ReaderReport>,
+    /// What ended the run before the last reader had read: what was read by then is worth reporting nevertheless.
+    pub stopped: Option<anyhow::Error>,
+}
+
+/// Runs every reader over every task, until something stops it.
+pub fn run<T: Real>(args: &Args, checkpoint: &Checkpoint, tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
     let mut loaded: Option<Reader<Cpu<T>>> = None;
     let mut reports = Vec::new();
     for &name in &args.readers {
-        if interrupted() {
-            break;
-        }
-        let setting = Setting::new(args, name, &config)?;
-        let reader = match loaded.take() {
-            Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => reader.recut(setting.glimmer.clone())?,
-            _ => checkpoint.load(setting.glimmer.clone())?,
+        let mut run = || {
+            ensure!(!interrupted(), "stopped");
+            let setting = Setting::new(args, name, &checkpoint.config)?;
+            let reader = match loaded.take() {
+                Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => {
+                    reader.recut(setting.glimmer.clone())?
+                }
+                _ => checkpoint.load(setting.glimmer.clone())?,
+            };
+            let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
+            loaded = Some(reader);
+            anyhow::Ok(report)
         };
-        reports.push(read(args, &setting, &reader, &prompts, (tasks, corpus))?);
-        loaded = Some(reader);
+        match run() {
+            Ok(report) => reports.push(report),
+            Err(error) => return Readings { reports, stopped: Some(error.context(word(name))) },
+        }
     }
-    Ok(reports)
+    Readings { reports, stopped: None }
 }
 
 /// Whether two cuts need the same weights.
@@ -183,6 +191,7 @@ fn read<T: Real>(
         retrieved: setting.k,
         read: reader.glimmer.selected,
         memory_bytes_per_passage: store.as_ref().map_or(0.0, Store::bytes_per_passage),
+        mean: Means::of(&reports),
         tasks: reports,
     })
 }

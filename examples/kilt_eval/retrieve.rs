@@ -1,12 +1,13 @@
 //! First-stage retrieval for all questions.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use glimmer::cpu::Cpu;
 use glimmer::eval::{Corpus, Retrieved, Task};
-use glimmer::io::{Progress, Tokenizer};
+use glimmer::io::{Progress, Tokenizer, interrupted};
 use glimmer::kilt::{Passage, Record};
 use glimmer::model::DenseEncoder;
 use glimmer::retrieval::{
@@ -21,8 +22,39 @@ const DENSE_TOKENS: usize = 512;
 /// Texts that the dense retriever encodes together.
 const DENSE_BATCH: usize = 16;
 
+/// The dense retriever's encoder.
+pub struct Dense {
+    encoder: DenseEncoder<Cpu<f32>>,
+    tokenizer: Tokenizer,
+}
+
+impl Dense {
+    /// The encoder, where passages come from one.
+    pub fn open(args: &Args) -> Result<Option<Self>> {
+        if args.retriever != Retriever::Dense {
+            return Ok(None);
+        }
+        let folder = args.dense_checkpoint.as_ref().context("--retriever dense needs --dense-checkpoint")?;
+        let encoder = DenseEncoder::load(Cpu::default(), folder)
+            .with_context(|| format!("cannot load --dense-checkpoint {}", folder.display()))?;
+        Ok(Some(Self { encoder, tokenizer: Tokenizer::open(folder)? }))
+    }
+
+    /// A vector for each text, one behind the other.
+    fn vectors<S: AsRef<str> + Sync>(&self, texts: &[S]) -> Result<Vec<f32>> {
+        let mut ids = self.tokenizer.encode_batch(texts)?;
+        ids.iter_mut().for_each(|ids| ids.truncate(DENSE_TOKENS));
+        self.encoder.encode(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+}
+
 /// Tasks with their passages. The widest reader decides how many are retrieved; the others take the first of them.
-pub fn retrieve(args: &Args, tasks: Vec<Questions>, corpus: Option<&Corpus>) -> Result<Vec<Task>> {
+pub fn retrieve(
+    args: &Args,
+    dense: Option<&Dense>,
+    tasks: Vec<Questions>,
+    corpus: Option<&Corpus>,
+) -> Result<Vec<Task>> {
     let Some(corpus) = corpus else {
         return tasks.into_iter().map(given).collect();
     };
@@ -31,9 +63,9 @@ pub fn retrieve(args: &Args, tasks: Vec<Questions>, corpus: Option<&Corpus>) -> 
     if k > corpus.len() {
         say(&format!("the corpus has {} passages, fewer than the {k} asked for: all are retrieved", corpus.len()));
     }
-    let hits = match args.retriever {
-        Retriever::Dense => dense(args, corpus, &inputs, k)?,
-        _ => bm25(args, corpus, &inputs, k)?,
+    let hits = match dense {
+        Some(dense) => search_dense(args, dense, corpus, (&inputs, k))?,
+        None => bm25(args, corpus, &inputs, k)?,
     };
     let mut hits = hits.into_iter();
     let numbers = |hits: Vec<Hit>| Retrieved::Corpus(hits.into_iter().map(|hit| hit.passage).collect());
@@ -52,17 +84,15 @@ fn bm25(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<V
         let passages = corpus.iter().map(|p| p.map(|p| Bm25Passage { title: p.title, text: p.text }));
         Bm25::build(&folder, &spec, passages, &Progress::new("indexing", corpus.len() as u64))?;
     }
-    let index = Bm25::open(&folder, corpus.fingerprint())?;
+    let index = usable(&folder, Bm25::open(&folder, corpus.fingerprint()))?;
     let started = Instant::now();
-    let hits = index.search_all(inputs, k)?;
+    let hits = usable(&folder, index.search_all(inputs, k))?;
     rate("bm25", inputs.len(), started);
     Ok(hits)
 }
 
-fn dense(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<Vec<Hit>>> {
-    let checkpoint = args.dense_checkpoint.as_ref().context("--retriever dense needs --dense-checkpoint")?;
-    let encoder = DenseEncoder::load(Cpu::<f32>::default(), checkpoint)?;
-    let tokenizer = Tokenizer::open(checkpoint)?;
+fn search_dense(args: &Args, dense: &Dense, corpus: &Corpus, (inputs, k): (&[&str], usize)) -> Result<Vec<Vec<Hit>>> {
+    let encoder = &dense.encoder;
     let fingerprint = format!("{} {}", corpus.fingerprint(), encoder.fingerprint()?);
     let name = blake3::hash(fingerprint.as_bytes()).to_hex();
     let folder = args.work.join(format!("dense-{}", &name[..12]));
@@ -75,7 +105,7 @@ fn dense(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<
             let encode = || {
                 let numbers = first..corpus.len().min(first + DENSE_BATCH);
                 let texts: Vec<String> = numbers.map(|i| Ok(corpus.passage(i)?.with_title())).collect::<Result<_>>()?;
-                vectors(&encoder, &tokenizer, &texts)
+                dense.vectors(&texts)
             };
             match encode() {
                 Ok(rows) => rows.chunks(encoder.width()).map(|row| Ok(row.to_vec())).collect(),
@@ -84,26 +114,25 @@ fn dense(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<
         });
         DenseIndex::build(&folder, &spec, vectors, &Progress::new("dense index", corpus.len() as u64))?;
     }
-    let index = DenseIndex::open(&folder, &fingerprint)?;
+    let index = usable(&folder, DenseIndex::open(&folder, &fingerprint))?;
     let started = Instant::now();
     let mut queries = Vec::with_capacity(inputs.len() * encoder.width());
     for batch in inputs.chunks(DENSE_BATCH) {
-        queries.extend(vectors(&encoder, &tokenizer, batch)?);
+        queries.extend(dense.vectors(batch)?);
     }
-    let hits = index.search_all(&queries, k)?;
+    let hits = usable(&folder, index.search_all(&queries, k))?;
     rate("dense", inputs.len(), started);
     Ok(hits)
 }
 
-/// A vector for each text, one behind the other.
-fn vectors<S: AsRef<str> + Sync>(
-    encoder: &DenseEncoder<Cpu<f32>>,
-    tokenizer: &Tokenizer,
-    texts: &[S],
-) -> Result<Vec<f32>> {
-    let mut ids = tokenizer.encode_batch(texts)?;
-    ids.iter_mut().for_each(|ids| ids.truncate(DENSE_TOKENS));
-    encoder.encode(&ids.iter().map(Vec::as_slice).collect::<Vec<_>>())
+/// What to do about an index that cannot be read; nothing, where the user stopped the reading.
+fn usable<T>(folder: &Path, read: Result<T>) -> Result<T> {
+    if interrupted() {
+        return read;
+    }
+    read.with_context(|| {
+        format!("cannot use the index in {}: delete the folder, it will be made again", folder.display())
+    })
 }
 
 fn rate(name: &str, questions: usize, started: Instant) {

@@ -76,14 +76,14 @@ impl Corpus {
     fn open(folder: &Path, about: About) -> Result<Self> {
         let map = |name: &str| {
             let path = folder.join(name);
-            let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+            let file = File::open(&path).with_context(|| damaged(folder))?;
             // SAFETY: the files are written once, under another name, and never changed in place.
             unsafe { Mmap::map(&file) }.with_context(|| format!("cannot map {}", path.display()))
         };
         let (rows, places) = (map(ROWS)?, map(PLACES)?);
         let corpus = Self { rows, places, about, folder: folder.to_path_buf() };
         let whole = corpus.places.len() == (corpus.len() + 1) * 8 && corpus.place(corpus.len()) == corpus.rows.len();
-        ensure!(whole, "{} is damaged: delete the folder, it will be made again", folder.display());
+        ensure!(whole, damaged(folder));
         Ok(corpus)
     }
 
@@ -123,9 +123,7 @@ impl Corpus {
         assert!(index < self.len(), "passage {index} of {}", self.len());
         let row = self.rows.get(self.place(index)..self.place(index + 1));
         let row = row.and_then(|row| serde_json::from_slice(row).ok());
-        row.with_context(|| {
-            format!("passage {index} of {} is damaged: delete the folder, it will be made again", self.folder.display())
-        })
+        row.with_context(|| format!("passage {index}: {}", damaged(&self.folder)))
     }
 
     /// All passages, in order.
@@ -134,14 +132,21 @@ impl Corpus {
     }
 }
 
+fn damaged(folder: &Path) -> String {
+    format!("the corpus in {} is damaged: delete the folder, it will be made again", folder.display())
+}
+
 /// Cuts a knowledge source into a folder beside `folder`, and puts that in its place when it is whole.
 fn cut(folder: &Path, knowledge: &Path, options: ChunkOptions, source: Origin) -> Result<About> {
     let parent = folder.parent().context("a corpus needs a folder of its own")?;
     std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    let beside = tempfile::Builder::new()
-        .prefix(".corpus-")
-        .tempdir_in(parent)
-        .with_context(|| format!("cannot create a folder in {}", parent.display()))?;
+    let mut beside = tempfile::Builder::new();
+    beside.prefix(".corpus-");
+    // A temporary folder is born private to its owner; a corpus is for everyone the place is for.
+    #[cfg(unix)]
+    beside.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o755));
+    let beside =
+        beside.tempdir_in(parent).with_context(|| format!("cannot create a folder in {}", parent.display()))?;
     let create = |name| {
         let path = beside.path().join(name);
         File::create(&path).map(BufWriter::new).with_context(|| format!("cannot create {}", path.display()))

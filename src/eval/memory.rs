@@ -84,8 +84,7 @@ pub fn build_memory<B: Backend>(
     for passage in corpus.iter() {
         let passage = passage?;
         if interrupted() {
-            builder.commit()?;
-            bail!("stopped with {} of {} passages encoded; run again to go on from there", builder.len(), corpus.len());
+            break;
         }
         if builder.contains(&passage.id) {
             progress.add(1);
@@ -97,6 +96,9 @@ pub fn build_memory<B: Backend>(
         }
     }
     batch.encode_into(&mut builder, reader, prompts, &progress)?;
+    if interrupted() {
+        bail!("stopped with {} of {} passages encoded; run again to go on from there", builder.len(), corpus.len());
+    }
     builder.finish()?;
     Store::open(folder, &fingerprint)
 }
@@ -107,7 +109,7 @@ struct Batch {
 }
 
 impl Batch {
-    /// Encodes and commits what has come together.
+    /// Encodes and commits what has come together, as far as it gets before a Ctrl-C.
     fn encode_into<B: Backend>(
         &mut self,
         builder: &mut Builder,
@@ -117,7 +119,7 @@ impl Batch {
     ) -> Result<()> {
         let fitted = prompts.passages(&self.passages)?;
         let mut first = 0;
-        while first < fitted.len() {
+        while first < fitted.len() && !interrupted() {
             let mut tokens = 0;
             let fits = |f: &&Fitted| {
                 tokens += f.ids.len();

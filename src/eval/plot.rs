@@ -20,9 +20,8 @@ pub fn plot(report: &Report, path: &Path) -> Result<()> {
         .readers
         .iter()
         .filter_map(|reader| {
-            let score = reader.mean(|task| task.score)?;
             let label = format!("{} {} → {}", reader.reader, reader.retrieved, reader.read);
-            Some((label, reader.samples_per_tera(), 100.0 * score))
+            Some((label, reader.mean.samples_per_tera, 100.0 * reader.mean.score?))
         })
         .collect();
     anyhow::ensure!(!points.is_empty(), "nothing to plot: no reader has a score");

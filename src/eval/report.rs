@@ -22,7 +22,9 @@ pub struct TaskReport {
     pub questions: usize,
     /// Questions of the task, where a Ctrl-C left some unread.
     pub questions_asked: usize,
-    /// The headline metric, in [0, 1]; none where the task has no gold answers.
+    /// Questions read without a gold answer to hold theirs against, as in test splits; one is enough for no score.
+    pub without_answers: usize,
+    /// The headline metric, in [0, 1]; none where a question read has no gold answer.
     pub score: Option<f64>,
     /// The headline metric, counted only where R-precision is 1.
     pub kilt_score: Option<f64>,
@@ -40,7 +42,7 @@ pub struct TaskReport {
     pub answer_read: f64,
     /// Questions cut to their budget.
     pub truncated_questions: usize,
-    /// Passages cut to their budget; counted only where they are encoded afresh.
+    /// Passages cut to their budget, each as often as it was retrieved.
     pub truncated_passages: usize,
     /// Questions for which nothing was retrieved; their answers are empty.
     pub without_passages: usize,
@@ -58,7 +60,8 @@ impl TaskReport {
     pub(super) fn new(task: &Task, records: &[Record], run: &Tally) -> Result<Self> {
         let count = records.len();
         let share = |count_of: usize| count_of as f64 / count.max(1) as f64;
-        let gold = count > 0 && records.iter().all(|record| !record.answers().is_empty());
+        let without_answers = records.iter().filter(|record| record.answers().is_empty()).count();
+        let gold = count > 0 && without_answers == 0;
         let downstream = gold.then(|| score_answers(records, &run.predictions)).transpose()?;
         let retrieval = |predictions: &[Prediction]| match count {
             0 => Ok(RetrievalScores { records: 0, without_evidence: 0, r_precision: 0.0, at_k: Vec::new() }),
@@ -71,6 +74,7 @@ impl TaskReport {
             metric: task.metric.name(),
             questions: count,
             questions_asked: task.records.len(),
+            without_answers,
             score: downstream.as_ref().map(|scores| scores.answers.headline(task.metric)),
             kilt_score: downstream.as_ref().map(|scores| scores.kilt.headline(task.metric)),
             answers: downstream.as_ref().map(|scores| scores.answers),
@@ -107,20 +111,51 @@ pub struct ReaderReport {
     pub read: usize,
     /// Bytes of stored memory a passage; 0 where passages are encoded afresh.
     pub memory_bytes_per_passage: f64,
+    /// Over the tasks.
+    pub mean: Means,
     /// Task by task.
     pub tasks: Vec<TaskReport>,
 }
 
-impl ReaderReport {
-    /// The unweighted mean of a number over the tasks that have it.
-    pub fn mean(&self, of: impl Fn(&TaskReport) -> Option<f64>) -> Option<f64> {
-        let values: Vec<f64> = self.tasks.iter().filter_map(of).collect();
-        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-    }
+/// Unweighted means over a reader's tasks, those without a question read left aside.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Means {
+    /// Of the headline metrics, over the tasks that have one; none where no task has.
+    pub score: Option<f64>,
+    /// The same for the headline metric where R-precision is 1.
+    pub kilt_score: Option<f64>,
+    /// Of recall@5 as the retriever ordered the passages; none where nothing was read.
+    pub recall_at_5_before: Option<f64>,
+    /// The same as the reranker ordered them.
+    pub recall_at_5_after: Option<f64>,
+    /// All questions over all seconds.
+    pub questions_per_second: f64,
+    /// Multiply-adds a question.
+    pub multiply_adds: f64,
+    /// Questions for 10¹² multiply-adds, from the mean of these.
+    pub samples_per_tera: f64,
+}
 
-    /// Questions for 10¹² multiply-adds, over all tasks' mean cost.
-    pub fn samples_per_tera(&self) -> f64 {
-        self.mean(|task| (task.multiply_adds > 0.0).then_some(task.multiply_adds)).map_or(0.0, samples_per_tera)
+impl Means {
+    /// The means over `tasks`.
+    pub fn of(tasks: &[TaskReport]) -> Self {
+        let mean = |of: &dyn Fn(&TaskReport) -> Option<f64>| {
+            let values: Vec<f64> = tasks.iter().filter(|task| task.questions > 0).filter_map(of).collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        let seconds: f64 = tasks.iter().map(|task| task.seconds).sum();
+        let questions: usize = tasks.iter().map(|task| task.questions).sum();
+        // A task for which nothing was retrieved cost nothing, and says nothing of the reader.
+        let multiply_adds = mean(&|task| (task.multiply_adds > 0.0).then_some(task.multiply_adds)).unwrap_or(0.0);
+        Self {
+            score: mean(&|task| task.score),
+            kilt_score: mean(&|task| task.kilt_score),
+            recall_at_5_before: mean(&|task| Some(at_5(&task.before))),
+            recall_at_5_after: mean(&|task| Some(at_5(&task.after))),
+            questions_per_second: if seconds > 0.0 { questions as f64 / seconds } else { 0.0 },
+            multiply_adds,
+            samples_per_tera: if multiply_adds > 0.0 { samples_per_tera(multiply_adds) } else { 0.0 },
+        }
     }
 }
 
@@ -178,17 +213,15 @@ impl ReaderReport {
     }
 
     fn row(&self) -> Vec<String> {
-        let recall = |of: fn(&TaskReport) -> &RetrievalScores| self.mean(|task| Some(at_5(of(task)))).unwrap_or(0.0);
-        let seconds: f64 = self.tasks.iter().map(|task| task.seconds).sum();
-        let questions: usize = self.tasks.iter().map(|task| task.questions).sum();
+        let mean = &self.mean;
         vec![
             self.reader.clone(),
             format!("{} → {}", self.retrieved, self.read),
-            percent(self.mean(|task| task.score)),
-            percent(self.mean(|task| task.kilt_score)),
-            arrow(recall(|task| &task.before), recall(|task| &task.after)),
-            format!("{:.1}", questions as f64 / seconds.max(1e-9)),
-            three_digits(self.samples_per_tera()),
+            percent(mean.score),
+            percent(mean.kilt_score),
+            arrow(mean.recall_at_5_before.unwrap_or(0.0), mean.recall_at_5_after.unwrap_or(0.0)),
+            format!("{:.1}", mean.questions_per_second),
+            three_digits(mean.samples_per_tera),
             if self.memory_bytes_per_passage > 0.0 { bytes(self.memory_bytes_per_passage) } else { "none".into() },
         ]
     }

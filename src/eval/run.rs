@@ -165,7 +165,7 @@ impl<B: Backend> Run<'_, B> {
 
     fn note(&self, tally: &mut Tally, record: &Record, asked: &Asked, reading: Option<Reading>) -> Result<()> {
         tally.truncated_questions += usize::from(asked.question.truncated);
-        tally.truncated_passages += asked.fitted.iter().filter(|f| f.truncated).count();
+        tally.truncated_passages += self.truncated_passages(asked)?;
         let pages = |order: &[usize]| order.iter().map(|&i| asked.passages[i].page.clone()).collect();
         let retrieved: Vec<usize> = (0..asked.passages.len()).collect();
         let (answer, read, reranked) = match &reading {
@@ -187,6 +187,15 @@ impl<B: Backend> Run<'_, B> {
         tally.after.push(prediction(None, pages(&reranked)));
         tally.predictions.push(prediction(Some(answer), pages(&read)));
         Ok(())
+    }
+
+    /// Passages that were cut to their budget. Of those in a store, only the ones that fill it can have been.
+    fn truncated_passages(&self, asked: &Asked) -> Result<usize> {
+        let truncated = |fitted: &[Fitted]| fitted.iter().filter(|f| f.truncated).count();
+        let Source::Store(store) = self.source else { return Ok(truncated(&asked.fitted)) };
+        let full = |p: &&Passage| store.get(&p.id).is_some_and(|rows| rows.tokens == self.prompts.passage_tokens);
+        let full: Vec<Passage> = asked.passages.iter().filter(full).cloned().collect();
+        Ok(truncated(&self.prompts.passages(&full)?))
     }
 
     /// What the reading cost. Passages encoded for it are part of it, in the exact mode.

@@ -23,6 +23,8 @@ pub use write::{Stored, write_tensors};
 
 /// Bytes of a file in memory at a time while a tensor is read. A multiple of every element's size.
 const CHUNK_BYTES: usize = 4 << 20;
+/// Element types that reals are read from.
+const FLOATS: &str = "F32, F64, F16 or BF16";
 
 /// The tensors of a checkpoint: names, shapes and where each one lies. Safe to read from many threads at once.
 ///
@@ -133,6 +135,15 @@ impl Checkpoint {
     /// # Errors
     /// No such tensor, another shape, another element type, a file that ends early.
     pub fn read<T: Element>(&self, name: &str, shape: &[usize]) -> Result<Vec<T>> {
+        self.check(name, shape)?;
+        self.floats(name, self.place(name)?)
+    }
+
+    /// Finds out from the header alone whether [`read`](Self::read) will find such a tensor.
+    ///
+    /// # Errors
+    /// No such tensor, another shape, another element type.
+    pub fn check(&self, name: &str, shape: &[usize]) -> Result<()> {
         let place = self.place(name)?;
         ensure!(
             place.shape == shape,
@@ -140,7 +151,10 @@ impl Checkpoint {
             self.path(place).display(),
             place.shape,
         );
-        self.floats(name, place)
+        match place.dtype {
+            Dtype::F32 | Dtype::F64 | Dtype::F16 | Dtype::BF16 => Ok(()),
+            _ => bail!(self.wrong_dtype(name, place, FLOATS)),
+        }
     }
 
     /// Reads an I32 or I64 tensor, row-major, with its shape.
@@ -183,7 +197,7 @@ impl Checkpoint {
             Dtype::F64 => self.convert(name, place, |b| T::from_f64(f64::from_le_bytes(b))),
             Dtype::F16 => self.convert(name, place, |b| T::from_f64(f16::from_le_bytes(b).into())),
             Dtype::BF16 => self.convert(name, place, |b| T::from_f64(bf16::from_le_bytes(b).into())),
-            _ => bail!(self.wrong_dtype(name, place, "F32, F64, F16 or BF16")),
+            _ => bail!(self.wrong_dtype(name, place, FLOATS)),
         }
     }
 

@@ -18,17 +18,61 @@ use crate::random;
 
 /// Reads one parameter to the machine; its bytes are in the host's memory once.
 pub(super) fn load<B: Backend>(be: &B, checkpoint: &Checkpoint, spec: &Spec) -> Result<Mat<B>> {
-    let shape = spec.stored_shape();
-    let host = match &spec.absent {
-        _ if checkpoint.contains(&spec.name) => checkpoint.read(&spec.name, &shape)?,
-        Absent::CopyOf(others) => match others.iter().find(|name| checkpoint.contains(name)) {
-            Some(other) => checkpoint.read(other, &shape)?,
-            None => checkpoint.read(&spec.name, &shape)?,
-        },
-        Absent::Begin => begin(spec, 0, 0),
-        Absent::Fail => checkpoint.read(&spec.name, &shape)?,
+    let host = match stored_name(checkpoint, spec) {
+        Some(name) => checkpoint.read(name, &spec.stored_shape())?,
+        None => begin(spec, 0, 0),
     };
     Ok(Mat::upload(be, spec.rows, spec.cols, host))
+}
+
+/// The tensor that a parameter is read from, there or not; none where it begins without one.
+fn stored_name<'a>(checkpoint: &Checkpoint, spec: &'a Spec) -> Option<&'a str> {
+    match &spec.absent {
+        _ if checkpoint.contains(&spec.name) => Some(&spec.name),
+        Absent::CopyOf(others) => Some(others.iter().find(|name| checkpoint.contains(name)).unwrap_or(&spec.name)),
+        Absent::Begin => None,
+        Absent::Fail => Some(&spec.name),
+    }
+}
+
+/// What is known of the reader in `folder` before its weights are read.
+struct Opened {
+    config: Config,
+    glimmer: Glimmer,
+    checkpoint: Checkpoint,
+}
+
+impl Opened {
+    fn new(folder: &Path, glimmer: impl FnOnce(&Config) -> Result<Glimmer>) -> Result<Self> {
+        let config = Config::read(folder)?;
+        let open = || {
+            config.check_reader()?;
+            let glimmer = glimmer(&config)?;
+            let config = Config { glimmer: Some(glimmer.clone()), ..config };
+            config.check()?;
+            anyhow::Ok(Self { config, glimmer, checkpoint: Checkpoint::open(folder)? })
+        };
+        open().with_context(|| cannot_load(folder))
+    }
+}
+
+fn cannot_load(folder: &Path) -> String {
+    format!("cannot load the checkpoint in {}", folder.display())
+}
+
+/// Finds out, from the headers of the files alone, whether [`Reader::load`] would find everything that it needs: for
+/// jobs that have hours of other work to do first.
+///
+/// # Errors
+/// Those of [`Reader::load`].
+pub fn check_checkpoint(folder: &Path, glimmer: impl FnOnce(&Config) -> Result<Glimmer>) -> Result<()> {
+    let Opened { config, glimmer, checkpoint } = Opened::new(folder, glimmer)?;
+    let specs = Weights::spec(&config, &glimmer);
+    let check = |spec: &Spec| match stored_name(&checkpoint, spec) {
+        Some(name) => checkpoint.check(name, &spec.stored_shape()),
+        None => Ok(()),
+    };
+    specs.leaves().into_iter().try_for_each(check).with_context(|| cannot_load(folder))
 }
 
 /// A parameter as training from nothing begins it.
@@ -49,18 +93,9 @@ impl<B: Backend> Reader<B> {
     /// A folder without configuration or weights, tensors that are missing or of another shape, a cut that the
     /// encoder does not allow.
     pub fn load(be: B, folder: &Path, glimmer: impl FnOnce(&Config) -> Result<Glimmer>) -> Result<Self> {
-        let config = Config::read(folder)?;
-        let reader = || {
-            config.check_reader()?;
-            let glimmer = glimmer(&config)?;
-            let config = Config { glimmer: Some(glimmer.clone()), ..config };
-            config.check()?;
-            let checkpoint = Checkpoint::open(folder)?;
-            let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| load(&be, &checkpoint, spec))?;
-            anyhow::Ok((config, glimmer, weights))
-        };
-        let (config, glimmer, weights) =
-            reader().with_context(|| format!("cannot load the checkpoint in {}", folder.display()))?;
+        let Opened { config, glimmer, checkpoint } = Opened::new(folder, glimmer)?;
+        let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| load(&be, &checkpoint, spec));
+        let weights = weights.with_context(|| cannot_load(folder))?;
         Ok(Self { be, config, glimmer, weights })
     }
 
