@@ -10,42 +10,14 @@
 //! panics, and a machine that runs out of something remembers the first failure and reports it at the next
 //! [`download`](Backend::download).
 
+mod bias;
+mod element;
+
 use anyhow::{Result, ensure};
 use half::bf16;
 
-/// A number that a machine computes with or stores.
-pub trait Element: bytemuck::Pod + Send + Sync + std::fmt::Debug {
-    /// Rounds a 64-bit number to this type.
-    fn from_f64(x: f64) -> Self;
-    /// Widens to 64 bits, exactly.
-    fn to_f64(self) -> f64;
-}
-
-macro_rules! element {
-    ($t:ty, $from:expr, $to:expr) => {
-        impl Element for $t {
-            #[inline(always)]
-            fn from_f64(x: f64) -> Self {
-                $from(x)
-            }
-            #[inline(always)]
-            fn to_f64(self) -> f64 {
-                $to(self)
-            }
-        }
-    };
-}
-element!(f32, |x| x as f32, f64::from);
-element!(f64, |x| x, |x| x);
-element!(bf16, nearest_bf16, bf16::to_f64);
-
-/// The nearest bf16, ties to even. `half` looks at the upper half of the 64 bits alone, where what is just above a
-/// tie looks like one; a bit that stays in that half says that the lower one was not zero.
-fn nearest_bf16(x: f64) -> bf16 {
-    let bits = x.to_bits();
-    let inexact = u64::from(bits as u32 != 0) << 32;
-    bf16::from_f64(f64::from_bits(bits | inexact))
-}
+pub use bias::{Bias, Direction, relative_bucket};
+pub use element::Element;
 
 /// Row-major `[rows, cols]` in the memory of `B`; the only tensor in the crate.
 ///
@@ -109,52 +81,6 @@ impl<B: Backend> Segments<B> {
     pub fn equal(be: &B, count: usize, length: usize) -> Self {
         Self::packed(be, std::iter::repeat_n(length, count))
     }
-}
-
-/// Over which keys a row of T5's self-attention reaches, and so how distances fall into buckets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// All keys of the segment: the encoder.
-    Both,
-    /// Keys up to the row's own position: the decoder.
-    Past,
-}
-
-/// T5's relative-position bias: `table[bucket(key − query), head]` is added to the attention logits.
-pub struct Bias<'a, B: Backend> {
-    /// `[buckets, h]`.
-    pub table: &'a Mat<B>,
-    /// The bucketing, and the mask that goes with it.
-    pub direction: Direction,
-    /// Distances from here on share the last bucket.
-    pub max_distance: usize,
-}
-
-impl<B: Backend> Clone for Bias<'_, B> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<B: Backend> Copy for Bias<'_, B> {}
-
-/// The bucket of a relative position `key − query`: exact while near, logarithmic farther off
-/// (T5, section 2.1; in the arithmetic of Hugging Face's `_relative_position_bucket`).
-pub fn relative_bucket(relative: i64, buckets: usize, max_distance: usize, direction: Direction) -> usize {
-    let (base, buckets, distance) = match direction {
-        Direction::Both => {
-            let half = buckets / 2;
-            (if relative > 0 { half } else { 0 }, half, relative.unsigned_abs() as usize)
-        }
-        Direction::Past => (0, buckets, (-relative).max(0) as usize),
-    };
-    let exact = buckets / 2;
-    if distance < exact {
-        return base + distance;
-    }
-    let octaves = (distance as f64 / exact as f64).ln() / (max_distance as f64 / exact as f64).ln();
-    // The smallest distance of a bucket can fall a rounding error below it.
-    let far = exact + (octaves * (buckets - exact) as f64 + 1e-9) as usize;
-    base + far.min(buckets - 1)
 }
 
 /// Attention of packed rows over packed keys: for head `j` of row `i` in segment `r`,
@@ -387,59 +313,6 @@ pub fn check_ids(ids: &[u32], vocabulary: usize) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// First distance of each bucket from the exact part's end on, from the published tables of T5.
-    const BOTH: [(i64, usize); 8] = [(8, 8), (12, 9), (16, 10), (23, 11), (32, 12), (46, 13), (64, 14), (91, 15)];
-    const PAST: [(i64, usize); 16] = [
-        (16, 16),
-        (19, 17),
-        (21, 18),
-        (24, 19),
-        (27, 20),
-        (31, 21),
-        (35, 22),
-        (40, 23),
-        (46, 24),
-        (52, 25),
-        (59, 26),
-        (67, 27),
-        (77, 28),
-        (87, 29),
-        (99, 30),
-        (113, 31),
-    ];
-
-    fn expected(distance: i64, exact: i64, far: &[(i64, usize)]) -> usize {
-        if distance < exact {
-            return distance as usize;
-        }
-        far.iter().rev().find(|(first, _)| distance >= *first).unwrap().1
-    }
-
-    #[test]
-    fn buckets_are_those_of_t5() {
-        for distance in 0..=1000 {
-            let near = expected(distance, 8, &BOTH);
-            assert_eq!(relative_bucket(-distance, 32, 128, Direction::Both), near, "{distance} back");
-            let ahead = if distance > 0 { near + 16 } else { near };
-            assert_eq!(relative_bucket(distance, 32, 128, Direction::Both), ahead, "{distance} ahead");
-            assert_eq!(relative_bucket(-distance, 32, 128, Direction::Past), expected(distance, 16, &PAST));
-            assert_eq!(relative_bucket(distance, 32, 128, Direction::Past), 0, "the future is masked, and bucket 0");
-        }
-    }
-
-    #[test]
-    fn bf16_is_rounded_to_the_nearest() {
-        for i in 0..200_000 {
-            let x = f32::from_bits(crate::random::bits(1, 0, i) as u32);
-            let (found, wanted) = (<bf16 as Element>::from_f64(x.into()), bf16::from_f32(x));
-            assert!(found == wanted || found.is_nan() && wanted.is_nan(), "{x:e}: {found:e}, not {wanted:e}");
-        }
-        let tie = 1.0 + 2f64.powi(-8);
-        assert_eq!(<bf16 as Element>::from_f64(tie), bf16::ONE);
-        assert!(<bf16 as Element>::from_f64(tie + 2f64.powi(-50)) > bf16::ONE, "above the tie by less than f32 holds");
-        assert_eq!(<bf16 as Element>::from_f64(f64::INFINITY), bf16::INFINITY);
-    }
 
     #[test]
     fn foreign_ids_are_refused() {

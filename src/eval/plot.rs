@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::report::Report;
 use crate::io::write_atomic;
@@ -33,21 +34,27 @@ pub fn plot(report: &Report, path: &Path) -> Result<()> {
 fn draw(points: &[(String, f64, f64)], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let range = |of: fn(&(String, f64, f64)) -> f64| {
+    // At least so much around the points: one reader, or all at one score, must not fill the axis with digits.
+    let range = |least: f64, of: fn(&(String, f64, f64)) -> f64| {
         let (low, high) = points.iter().map(of).fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
-        let margin = (0.25 * (high - low)).max(0.05 * high.abs()).max(0.5e-3);
+        let margin = (0.3 * (high - low)).max(least);
         low - margin..high + margin
     };
+    let widest = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .margin(16)
         .caption("Quality against compute", ("sans-serif", 20))
         .x_label_area_size(44)
         .y_label_area_size(56)
-        .build_cartesian_2d(range(|p| p.1), range(|p| p.2))?;
-    chart.configure_mesh().x_desc("samples per TFLOP").y_desc("mean score over the tasks").draw()?;
+        .build_cartesian_2d(range(0.05 * widest.max(1e-9), |p| p.1), range(1.0, |p| p.2))?;
+    let mut mesh = chart.configure_mesh();
+    mesh.light_line_style(TRANSPARENT).x_labels(8).y_labels(8);
+    mesh.x_desc("samples per TFLOP").y_desc("mean score over the tasks, %").draw()?;
+    let centred = TextStyle::from(("sans-serif", 15)).pos(Pos::new(HPos::Center, VPos::Center));
     for (i, (label, x, y)) in points.iter().enumerate() {
         let colour = Palette99::pick(i);
-        let text = Text::new(label.clone(), (10, -6), ("sans-serif", 15));
+        // Above and below in turn: neighbours' names are wider than the gap between them.
+        let text = Text::new(label.clone(), (0, if i % 2 == 0 { -18 } else { 18 }), centred.clone());
         chart.draw_series([EmptyElement::at((*x, *y)) + Circle::new((0, 0), 6, colour.filled()) + text])?;
     }
     area.present()?;

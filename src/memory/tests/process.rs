@@ -14,11 +14,10 @@ fn large(n: usize) -> Vec<f32> {
     rows(n).iter().copied().cycle().take(64 * WIDTH).collect()
 }
 
-/// What a child does: builds until it is stopped.
+/// What a child does: builds until it is stopped. Without a parent, who names the folder, there is nothing to do.
 #[test]
-#[ignore = "run in a process of its own by the other tests here"]
 fn child() {
-    let folder = PathBuf::from(std::env::var_os(FOLDER).expect("the parent names the folder"));
+    let Some(folder) = std::env::var_os(FOLDER).map(PathBuf::from) else { return };
     let spec = Spec { shard_bytes: 8192, ..spec(Format::Bf16) };
     let mut builder = match Builder::open_or_resume(&folder, spec) {
         Ok(builder) => builder,
@@ -44,7 +43,7 @@ fn child() {
 fn spawn(folder: &Path, prelude: &str) -> Child {
     Command::new("sh")
         .arg("-c")
-        .arg(format!(r#"{prelude} exec "$0" --exact --ignored --nocapture memory::tests::process::child"#))
+        .arg(format!(r#"{prelude} exec "$0" --exact --nocapture memory::tests::process::child"#))
         .arg(std::env::current_exe().unwrap())
         .env(FOLDER, folder)
         .stdout(Stdio::null())
