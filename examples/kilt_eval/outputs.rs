@@ -61,8 +61,13 @@ pub fn write(args: &Args, report: &Report) -> Result<()> {
         say(&format!("numbers: {}", path.display()));
     }
     if let Some(path) = &args.plot {
-        plot(report, path)?;
-        say(&format!("plot: {}", path.display()));
+        // Only a run that was cut short comes here without a score.
+        if report.readers.iter().any(|reader| reader.mean.score.is_some()) {
+            plot(report, path)?;
+            say(&format!("plot: {}", path.display()));
+        } else {
+            say("no plot: nothing that has a score was read");
+        }
     }
     let mut out = std::io::stdout().lock();
     match write!(out, "{}\n{}", report.tables(), notes(args, report)).and_then(|()| out.flush()) {

@@ -118,7 +118,7 @@ pub fn run<T: Real>(args: &Args, checkpoint: &Checkpoint, tasks: &[Task], corpus
     let mut reports = Vec::new();
     for &name in &args.readers {
         let mut run = || {
-            ensure!(!interrupted(), "stopped");
+            ensure!(!interrupted(), "stopped before it began");
             let setting = Setting::new(args, name, &checkpoint.config)?;
             let reader = match loaded.take() {
                 Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => {

@@ -11,7 +11,7 @@ use crate::process::Ran;
 use crate::results::prediction_files;
 use crate::world::{Ask, World, asked, lines, page, question, word};
 
-const PASSAGES: usize = 1200;
+const PASSAGES: usize = 700;
 
 fn signal(child: &Child, name: &str) {
     let sent = Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
@@ -44,12 +44,10 @@ fn lumen(world: &World) -> Ask<'_> {
     world.ask().set("--readers", "lumen").tasks(&["nq-dev.jsonl"]).set("--threads", "1")
 }
 
-/// The predictions of a run that nothing disturbs, and how long it takes once the corpus is cut and indexed.
+/// The predictions of a run that nothing disturbs, and how long it takes.
 fn undisturbed(world: &World) -> (String, Duration) {
-    let ask = lumen(world).file("--predictions", "expected");
-    ask.clone().set("--store", "none").succeed();
     let started = Instant::now();
-    ask.file("--work", "other").succeed();
+    lumen(world).file("--predictions", "expected").file("--work", "other").succeed();
     (world.read("expected/lumen/nq.jsonl"), started.elapsed())
 }
 
@@ -86,7 +84,7 @@ fn a_memory_build_that_ctrl_c_stops_goes_on_from_there() {
 #[test]
 fn what_was_read_before_ctrl_c_is_reported() {
     let world = World::new();
-    world.write("zsre-dev.jsonl", lines((0..600).map(|i| question(i, &asked(i)))));
+    world.write("zsre-dev.jsonl", lines((0..200).map(|i| question(i, &asked(i)))));
     let ask =
         world.ask().set("--questions", "all").set("--batch", "1").set("--threads", "1").set("--readers", "fid,lumen");
     let child = ask.clone().file("--json", "part.json").file("--predictions", "part").spawn();
@@ -101,7 +99,7 @@ fn what_was_read_before_ctrl_c_is_reported() {
     let readers = report["readers"].as_array().unwrap();
     assert_eq!((readers.len(), &readers[0]["reader"]), (1, &Value::from("fid")));
     let read = readers[0]["tasks"][1]["questions"].as_u64().unwrap() as usize;
-    assert!((1..600).contains(&read) && readers[0]["tasks"][1]["questions_asked"] == 600);
+    assert!((1..200).contains(&read) && readers[0]["tasks"][1]["questions_asked"] == 200);
     ask.set("--readers", "fid").file("--predictions", "whole").succeed();
     let (part, whole) = (prediction_files(&world, "part"), prediction_files(&world, "whole"));
     assert_eq!(part["fid/nq.jsonl"], whole["fid/nq.jsonl"]);
@@ -135,12 +133,14 @@ fn a_run_that_is_killed_at_any_moment_can_be_run_again() {
     large(&world);
     let (expected, whole) = undisturbed(&world);
     let ask = lumen(&world).file("--predictions", "out").file("--work", "killed");
-    for part in [0.1, 0.35, 0.5, 0.6, 0.7, 0.8] {
+    let mut killed = 0;
+    for part in [0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5] {
         let mut child = ask.spawn();
         std::thread::sleep(whole.mul_f64(part));
         child.kill().unwrap();
-        child.wait().unwrap();
+        killed += usize::from(child.wait().unwrap().code().is_none());
     }
+    assert!(killed >= 4, "only {killed} runs lasted long enough to be killed");
     ask.succeed();
     assert_eq!(world.read("out/lumen/nq.jsonl"), expected);
 }
