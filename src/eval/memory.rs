@@ -50,7 +50,7 @@ impl MemoryPlan {
 /// # Errors
 /// Those of the machine.
 pub fn memory_fingerprint<B: Backend>(reader: &Reader<B>, corpus: &Corpus, prompts: &Prompts) -> Result<String> {
-    let parts = [&reader.memory_fingerprint()?, &prompts.fingerprint(), corpus.fingerprint()];
+    let parts = [&reader.memory_fingerprint()?, &prompts.fingerprint()?, corpus.fingerprint()];
     let mut hasher = blake3::Hasher::new();
     parts.iter().for_each(|part| {
         hasher.update(part.as_bytes());

@@ -44,8 +44,11 @@ impl Prompts {
     }
 
     /// What passages' memories depend on besides the encoder and the corpus.
-    pub fn fingerprint(&self) -> String {
-        format!("title: … context: … {} tokens of {}", self.passage_tokens, self.tokenizer.vocab_size())
+    ///
+    /// # Errors
+    /// Those of the tokenizer.
+    pub fn fingerprint(&self) -> Result<String> {
+        Ok(format!("title: … context: … {} tokens by {}", self.passage_tokens, self.tokenizer.fingerprint()?))
     }
 }
 

@@ -143,7 +143,10 @@ impl<B: Backend> Run<'_, B> {
     fn read(&self, asked: &[Asked]) -> Result<Vec<Option<Reading>>> {
         let stored: Vec<Vec<Stored<'_>>> = match self.source {
             Source::Fresh => Vec::new(),
-            Source::Store(store) => asked.iter().map(|a| memories(store, &a.passages)).collect::<Result<_>>()?,
+            Source::Store(store) => {
+                let memories = |a: &Asked| a.passages.iter().map(|p| Ok(store.read(&p.id)?.data)).collect();
+                asked.iter().map(memories).collect::<Result<_>>()?
+            }
         };
         let fresh: Vec<Vec<&[u32]>> =
             asked.iter().map(|a| a.fitted.iter().map(|f| f.ids.as_slice()).collect()).collect();
@@ -215,18 +218,6 @@ impl<B: Backend> Run<'_, B> {
         };
         Ok(fresh + multiply_adds(self.cost, config, glimmer, &workload))
     }
-}
-
-fn memories<'a>(store: &'a Store, passages: &[Passage]) -> Result<Vec<Stored<'a>>> {
-    passages
-        .iter()
-        .map(|passage| {
-            let rows = store.get(&passage.id);
-            rows.map(|rows| rows.data).with_context(|| {
-                format!("the memory store lacks passage {:?}; add it, or read without the store", passage.id)
-            })
-        })
-        .collect()
 }
 
 /// Places by descending score, ties in the retriever's order.

@@ -3,17 +3,22 @@
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Writes a file beside its place, flushes it to the disk and renames it into place, so that a reader
 /// finds the old file or the whole new one and never a part.
 ///
+/// A link is followed, and stays.
+///
 /// # Errors
-/// Whatever creating, writing, syncing or renaming says, with the path; the old file is then untouched.
+/// A path that is there and is no file, such as a folder or a device; whatever creating, writing, syncing or renaming says, with the path; the old file is then untouched.
 pub fn write_atomic<F>(path: &Path, fill: F) -> Result<()>
 where
     F: FnOnce(&mut BufWriter<&std::fs::File>) -> Result<()>,
 {
+    let target = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let path = target.as_path();
+    ensure!(!path.exists() || path.is_file(), "{} is there and is no file: name another", path.display());
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -61,6 +66,26 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         write_atomic(&path, |w| Ok(w.write_all(b"new")?)).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    }
+
+    #[test]
+    fn what_is_no_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = write_atomic(folder.path(), |_| Ok(())).unwrap_err();
+        assert!(format!("{error:#}").contains("no file"), "{error:#}");
+        assert!(write_atomic(Path::new("/dev/null"), |_| Ok(())).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "old").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomic(&link, |w| Ok(w.write_all(b"new")?)).unwrap();
+        assert_eq!(std::fs::read(&file).unwrap(), b"new");
+        assert!(link.is_symlink());
     }
 
     #[test]

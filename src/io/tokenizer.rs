@@ -102,22 +102,24 @@ impl Tokenizer {
         texts.par_iter().map(|text| self.encode(text.as_ref())).collect()
     }
 
-    /// The text of ids, without `<pad>`, `</s>`, `<unk>` and the other control tokens.
+    /// The text of ids, without `<pad>`, `</s>`, `<unk>` and the other control tokens. Ids beyond the vocabulary have
+    /// no text: T5's models have 28 more columns than the vocabulary has tokens, and may say so.
     ///
     /// # Errors
-    /// An id beyond the vocabulary. (T5's models have 28 more columns than the vocabulary has tokens.)
+    /// Those of the tokenizers library.
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        let mut text = Vec::with_capacity(ids.len());
-        for &id in ids {
-            let hidden = self
-                .hidden
-                .get(id as usize)
-                .with_context(|| format!("token id {id} is outside the vocabulary of {} tokens", self.hidden.len()))?;
-            if !hidden {
-                text.push(id);
-            }
-        }
+        let shown = |id: &u32| self.hidden.get(*id as usize) == Some(&false);
+        let text: Vec<u32> = ids.iter().copied().filter(shown).collect();
         self.inner.decode(&text, false).map_err(anyhow::Error::from_boxed)
+    }
+
+    /// A hash of the vocabulary and of all that makes texts ids.
+    ///
+    /// # Errors
+    /// Those of the tokenizers library.
+    pub fn fingerprint(&self) -> Result<String> {
+        let pipeline = self.inner.to_string(false).map_err(anyhow::Error::from_boxed)?;
+        Ok(blake3::hash(pipeline.as_bytes()).to_hex().to_string())
     }
 
     /// Number of token ids, sentinels included: 32100 for T5.

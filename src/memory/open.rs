@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use memmap2::{Mmap, MmapOptions};
 
 use super::catalog::Catalog;
-use super::format::{Format, INDEX_HEADER, hex};
+use super::format::{Format, INDEX_HEADER, check, hex};
 use super::header::{Header, Published, index_path, shard_path};
 use super::log::{Entry, index_header};
 use super::rows::Rows;
@@ -19,6 +19,7 @@ use super::rows::Rows;
 /// It stays as it was at [`open`](Self::open), whatever writers do afterwards. Nothing but writers of this module may
 /// change the folder's files meanwhile: a mapped file that shrinks ends the process.
 pub struct Store {
+    folder: PathBuf,
     header: Header,
     pub(super) catalog: Catalog,
     pub(super) index: Mmap,
@@ -32,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     /// No store, one never finished, one by another encoder or of another version, files that are missing, cut off or
-    /// damaged. Damage to the rows themselves is found by [`verify`](Self::verify).
+    /// damaged. Damage to the rows themselves is found by [`read`](Self::read) and [`verify`](Self::verify).
     pub fn open(folder: &Path, fingerprint: &str) -> Result<Self> {
         loop {
             let header = Header::read(folder)?;
@@ -77,10 +78,26 @@ impl Store {
             .iter()
             .map(|shard| Ok((shard.number, map_file(&shard_path(folder, shard.number), shard.bytes)?)));
         let shards = shards.collect::<Result<_>>()?;
-        Ok(Self { header, catalog, index, shards })
+        Ok(Self { folder: folder.to_path_buf(), header, catalog, index, shards })
     }
 
-    /// The rows of a passage; `None` if it is not in the store.
+    /// The rows of a passage, held against their checksum.
+    ///
+    /// # Errors
+    /// A passage that is not in the store, and rows that are damaged.
+    pub fn read(&self, id: &str) -> Result<Rows<'_>> {
+        let place = self.folder.display();
+        let Some(entry) = self.catalog.find(&self.index, id) else {
+            bail!("the memory store in {place} lacks passage {id:?}; add it, or read without the store");
+        };
+        let bytes = self.bytes_of(&entry).filter(|bytes| check(bytes) == entry.check);
+        let rows = bytes.and_then(|b| Rows::from_bytes(b, entry.tokens as usize, self.width(), self.format()));
+        rows.with_context(|| {
+            format!("the memory of passage {id:?} in {place} is damaged; remove the passage and add it again, or delete the folder")
+        })
+    }
+
+    /// The rows of a passage, unchecked; `None` if it is not in the store.
     pub fn get(&self, id: &str) -> Option<Rows<'_>> {
         let entry = self.catalog.find(&self.index, id)?;
         Rows::from_bytes(self.bytes_of(&entry)?, entry.tokens as usize, self.width(), self.format())
