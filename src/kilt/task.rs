@@ -80,7 +80,7 @@ impl Record {
 pub enum Metric {
     /// The guess is one of the gold answers, letter for letter.
     Accuracy,
-    /// The guess is one of the gold answers after [`super::normalise`].
+    /// The guess is one of the gold answers after [`normalise()`](super::normalise()).
     ExactMatch,
 }
 
