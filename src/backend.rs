@@ -10,13 +10,19 @@
 //! panics, and a machine that runs out of something remembers the first failure and reports it at the next
 //! [`download`](Backend::download).
 
+mod backward;
 mod bias;
+mod dropout;
 mod element;
 
 use anyhow::{Result, ensure};
 use half::bf16;
 
+pub use backward::{
+    AdafactorStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection, Grad, Moments, ScorerGrad,
+};
 pub use bias::{Bias, Direction, relative_bucket};
+pub use dropout::{Dropout, Noise};
 pub use element::Element;
 
 /// Row-major `[rows, cols]` in the memory of `B`; the only tensor in the crate.
@@ -102,6 +108,8 @@ pub struct Attend<'a, B: Backend> {
     pub bias: Option<Bias<'a, B>>,
     /// `h`.
     pub heads: usize,
+    /// Of the weights, after the softmax; training only.
+    pub dropout: Option<Dropout>,
 }
 
 impl<B: Backend> Attend<'_, B> {

@@ -8,7 +8,7 @@ mod reader;
 mod spec;
 mod weights;
 
-pub use config::{Config, Cut, DistillDirection, FeedForwardKind, Glimmer};
+pub use config::{Config, Cut, FeedForwardKind, Glimmer};
 pub use decoder::{Decoded, Evidence};
 pub use dense::DenseEncoder;
 pub use load::check_checkpoint;

@@ -3,10 +3,28 @@
 
 /// 64 random bits: the finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014) over the three, one by one.
 pub fn bits(seed: u64, stream: u64, counter: u64) -> u64 {
-    split_mix(split_mix(split_mix(seed) ^ stream) ^ counter)
+    Stream::new(seed, stream).bits(counter)
+}
+
+/// One stream of [`bits`], its seed and number already mixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream(u64);
+
+impl Stream {
+    /// Stream number `stream` of a seed.
+    pub fn new(seed: u64, stream: u64) -> Self {
+        Self(split_mix(split_mix(seed) ^ stream))
+    }
+
+    /// 64 random bits.
+    #[inline(always)]
+    pub fn bits(&self, counter: u64) -> u64 {
+        split_mix(self.0 ^ counter)
+    }
 }
 
 /// SplitMix64's output for a state.
+#[inline(always)]
 fn split_mix(state: u64) -> u64 {
     let mut z = state.wrapping_add(GOLDEN_GAMMA);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

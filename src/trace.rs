@@ -5,9 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::backend::{Backend, Element, Mat, Segments, Selection};
+use crate::backend::{Backend, DistillDirection, Element, Mat, Segments, Selection};
 use crate::io::Checkpoint;
-use crate::model::DistillDirection;
 use crate::model::{Encoded, Evidence, Passages, Question, Reader, Scored};
 use crate::train::distill_loss;
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Pool;
+use crate::backend::{AnswerLogProb, DistillDirection, Pool};
 use crate::io::write_atomic;
 use crate::nn::Shape;
 
@@ -125,17 +125,6 @@ impl Cut {
     }
 }
 
-/// Which of the two distributions over passages the other is fitted to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DistillDirection {
-    /// `KL(p_LM ‖ p_rank)`: the language model teaches the reranker, as in Atlas.
-    #[default]
-    LmRank,
-    /// `KL(p_rank ‖ p_LM)`: the paper's notation read literally.
-    RankLm,
-}
-
 /// What a reader is beyond its T5. Every choice that the paper leaves open and that has an alternative is here.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -167,6 +156,9 @@ pub struct Glimmer {
     /// Which distribution is fitted to which.
     #[serde(default)]
     pub distill_direction: DistillDirection,
+    /// How the log-probabilities of an answer's tokens become one number.
+    #[serde(default)]
+    pub answer_log_prob: AnswerLogProb,
 }
 
 fn first() -> Pool {
@@ -190,6 +182,7 @@ impl Glimmer {
             temperature: 1.0,
             distill_weight: 1.0,
             distill_direction: DistillDirection::LmRank,
+            answer_log_prob: AnswerLogProb::Sum,
         }
     }
 

@@ -31,7 +31,7 @@ impl<B: Backend> Attention<Mat<B>> {
         let y = be.rms_norm(x, &self.norm, shape.eps);
         let (q, k, v) = (be.linear(&y, &self.q), be.linear(&y, &self.k), be.linear(&y, &self.v));
         let heads = shape.heads;
-        let o = be.attention(Attend { q: &q, k: &k, v: &v, rows, cols: rows, bias: Some(bias), heads });
+        let o = be.attention(Attend { q: &q, k: &k, v: &v, rows, cols: rows, bias: Some(bias), heads, dropout: None });
         be.linear_add(&o, &self.o, x);
     }
 
@@ -61,7 +61,7 @@ impl<B: Backend> Attention<Mat<B>> {
         let y = be.rms_norm(x, &self.norm, shape.eps);
         let q = be.linear(&y, &self.q);
         let (k, v, heads) = (&memory.k, &memory.v, shape.heads);
-        let o = be.attention(Attend { q: &q, k, v, rows, cols, bias: None, heads });
+        let o = be.attention(Attend { q: &q, k, v, rows, cols, bias: None, heads, dropout: None });
         be.linear_add(&o, &self.o, x);
     }
 }

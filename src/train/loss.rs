@@ -1,6 +1,6 @@
 //! Perplexity distillation: the reranker's distribution over passages and the language model's, held together.
 
-use crate::model::DistillDirection;
+use crate::backend::DistillDirection;
 
 /// The divergence of one question's two distributions over its `k` passages, in nats:
 /// `p_rank = softmax(scores / τ)`, `p_LM = softmax(log p(answer | passage, question) / τ)` (GLIMMER, section 3.2).

@@ -53,7 +53,10 @@ impl Case<'_> {
         let cols = &Segments::packed(be, self.cols.iter().copied());
         let (q, k, v, heads) = (&o.q.mat, &o.k.mat, &o.v.mat, self.heads.0);
         steady("attention", || {
-            values(be, &be.attention(Attend { q, k, v, rows, cols, bias: self.bias(&o.table.mat), heads }))
+            values(
+                be,
+                &be.attention(Attend { q, k, v, rows, cols, bias: self.bias(&o.table.mat), heads, dropout: None }),
+            )
         })
     }
 

@@ -130,7 +130,16 @@ impl Backend for Counting {
             direction: bias.direction,
             max_distance: bias.max_distance,
         });
-        own(self.inner.attention(Attend { q: &q, k: &k, v: &v, rows: &rows, cols: &cols, bias, heads: a.heads }))
+        own(self.inner.attention(Attend {
+            q: &q,
+            k: &k,
+            v: &v,
+            rows: &rows,
+            cols: &cols,
+            bias,
+            heads: a.heads,
+            dropout: a.dropout,
+        }))
     }
 
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
