@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised};
+use super::real::{max, vectorised, wide_sum};
 use super::{Buffer, Cpu, Real};
 use crate::backend::Mat;
 
@@ -10,7 +10,7 @@ use crate::backend::Mat;
 pub(super) fn cross_entropy<T: Real>(logits: &mut Mat<Cpu<T>>, target: &Buffer<u32>, scale: f64) -> Buffer<T> {
     assert_eq!(logits.rows, target.len(), "cross_entropy: one target a row");
     let rows = logits.buf.par_chunks_mut(logits.cols.max(1)).zip(&target[..]);
-    let found: Vec<T> = rows.map(|(row, &target)| vectorised(|| one_row(row, target as usize, scale))).collect();
+    let found: Vec<T> = rows.map(|(row, &target)| vectorised!(one_row(row, target as usize, scale))).collect();
     Buffer::from(found)
 }
 
@@ -30,13 +30,14 @@ fn one_row<T: Real>(row: &mut [T], target: usize, scale: f64) -> T {
 /// `x ← exp(x − peak)`; → their sum in 64 bits, since there are tens of thousands.
 #[inline(always)]
 fn exponentials<T: Real>(row: &mut [T], peak: T) -> f64 {
-    const LANES: usize = 32;
-    let mut lanes = [0.0; LANES];
-    for x in row.chunks_mut(LANES) {
-        for (x, lane) in x.iter_mut().zip(&mut lanes) {
+    /// Elements that stay in the first-level cache between the two loops.
+    const BLOCK: usize = 1024;
+    let mut mass = 0.0;
+    for block in row.chunks_mut(BLOCK) {
+        for x in block.iter_mut() {
             *x = (*x - peak).exp();
-            *lane += x.to_f64();
         }
+        mass += wide_sum(block, T::to_f64);
     }
-    super::real::sum(&lanes)
+    mass
 }

@@ -41,6 +41,6 @@ pub(super) fn fill<T: Real>(y: &mut [T], value: T) {
 /// `Σ x²` in 64 bits, chunk by chunk and then over the chunks in order.
 pub(super) fn square_sum<T: Real>(x: &[T]) -> f64 {
     let square = |x: T| x.to_f64() * x.to_f64();
-    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|x| vectorised(|| wide_sum(x, square))).collect();
+    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|x| vectorised!(wide_sum(x, square))).collect();
     sums.iter().sum()
 }

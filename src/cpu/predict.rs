@@ -15,7 +15,7 @@ pub(super) fn predict<T: Real>(logits: &Mat<Cpu<T>>) -> Prediction<Cpu<T>> {
 /// The first of the largest logits, and its log-probability. NaN logits are never the largest, but make the
 /// log-probability NaN.
 fn best<T: Real>(logits: &[T]) -> (u32, T) {
-    let peak = vectorised(|| max(logits));
+    let peak = vectorised!(max(logits));
     let token = logits.iter().position(|&x| x == peak).unwrap_or(0);
     (token as u32, -log_sum_exp(logits, peak))
 }
@@ -25,7 +25,7 @@ pub(super) fn log_prob<T: Real>(logits: &Mat<Cpu<T>>, target: &Buffer<u32>) -> B
     let rows = logits.buf.par_chunks(logits.cols).zip(&target[..]);
     let found: Vec<T> = rows
         .map(|(logits, &target)| {
-            let peak = vectorised(|| max(logits));
+            let peak = vectorised!(max(logits));
             logits[target as usize] - peak - log_sum_exp(logits, peak)
         })
         .collect();
@@ -34,6 +34,10 @@ pub(super) fn log_prob<T: Real>(logits: &Mat<Cpu<T>>, target: &Buffer<u32>) -> B
 
 /// `log Σ exp(logits − peak)`. Tens of thousands of terms: summed in 64 bits.
 fn log_sum_exp<T: Real>(logits: &[T], peak: T) -> T {
-    let mass: f64 = vectorised(|| wide_sum(logits, |x| (x - peak).exp().to_f64()));
+    let mass: f64 = vectorised!(wide_sum(
+        logits,
+        #[inline(always)]
+        |x| (x - peak).exp().to_f64()
+    ));
     T::from_f64(mass.ln())
 }

@@ -1,6 +1,6 @@
 //! The two float types of the CPU and their vector loops.
 //!
-//! The loops are plain Rust over slices. [`vectorised`] compiles them for every vector extension that
+//! The loops are plain Rust over slices. [`vectorised!`] compiles them for every vector extension that
 //! matters and picks the widest that the processor has, which is worth a factor of two to eight in them.
 
 use std::iter::Sum;
@@ -102,9 +102,23 @@ impl Real for f32 {
     }
 }
 
-/// Runs `body`, compiled for the widest vector extension that this processor has.
+/// An expression, compiled for every vector extension that matters; the widest that this processor has is run.
+///
+/// A macro, since only what is inlined is compiled so, and a closure is inlined for certain only where it is written
+/// as an argument, with that attribute. What the expression calls has to be `#[inline(always)]` too.
+macro_rules! vectorised {
+    ($body:expr) => {
+        $crate::cpu::real::dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(super) use vectorised;
+
+/// See [`vectorised`].
 #[inline(always)]
-pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+pub(super) fn dispatch<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);
     impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
         type Output = R;
@@ -122,7 +136,7 @@ const LANES: usize = 32;
 
 /// `Σ f(a[i], b[i])` over two slices of one length.
 #[inline(always)]
-fn fold<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+pub(super) fn fold<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
     let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail: T = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(&x, &y)| f(x, y)).sum();
@@ -146,6 +160,21 @@ fn fold<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
 #[inline(always)]
 pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     fold(a, b, |x, y| x * y)
+}
+
+/// `Σ a[i] · b[i] · c[i]`.
+#[inline(always)]
+pub(super) fn dot_of_three<T: Real>(a: &[T], b: &[T], c: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let (a_chunks, b_chunks, c_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES), c.chunks_exact(LANES));
+    let rest = a_chunks.remainder().iter().zip(b_chunks.remainder()).zip(c_chunks.remainder());
+    let tail: T = rest.map(|((&x, &y), &z)| x * y * z).sum();
+    for ((x, y), z) in a_chunks.zip(b_chunks).zip(c_chunks) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i] * z[i];
+        }
+    }
+    sum(&lanes) + tail
 }
 
 /// `Σ a[i]`.
@@ -211,10 +240,11 @@ mod tests {
     fn folds_agree_with_plain_sums_at_every_length() {
         for n in 0..200 {
             let a: Vec<f64> = (0..n).map(|i| f64::from(i) - 70.0).collect();
-            assert_eq!(vectorised(|| sum(&a)), a.iter().sum::<f64>());
-            assert_eq!(vectorised(|| wide_sum(&a, |x| 2.0 * x)), 2.0 * a.iter().sum::<f64>());
-            assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|x| x * x).sum::<f64>());
-            assert_eq!(vectorised(|| max(&a)), a.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            assert_eq!(vectorised!(sum(&a)), a.iter().sum::<f64>());
+            assert_eq!(vectorised!(wide_sum(&a, |x| 2.0 * x)), 2.0 * a.iter().sum::<f64>());
+            assert_eq!(vectorised!(dot(&a, &a)), a.iter().map(|x| x * x).sum::<f64>());
+            assert_eq!(vectorised!(dot_of_three(&a, &a, &a)), a.iter().map(|x| x * x * x).sum::<f64>());
+            assert_eq!(vectorised!(max(&a)), a.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         }
     }
 }
