@@ -86,7 +86,7 @@ fn factored<T: Real>(
     };
     blend(&mut row.buf, &row_sums, cols);
     blend(&mut col.buf, &col_sums, grad.rows);
-    let mean = wide_sum(&row.buf, T::to_f64) / grad.rows as f64;
+    let mean = wide_sum(&row.buf) / grad.rows as f64;
     let by_row: Vec<T> = row.buf.iter().map(|r| T::from_f64(step.scale / (r.to_f64() / mean).sqrt())).collect();
     let by_col: Vec<T> = col.buf.iter().map(|c| T::from_f64(1.0 / c.to_f64().sqrt())).collect();
 

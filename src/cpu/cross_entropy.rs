@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised, wide_sum};
+use super::real::{exponentials, max, vectorised};
 use super::{Buffer, Cpu, Real};
 use crate::backend::Mat;
 
@@ -25,19 +25,4 @@ fn one_row<T: Real>(row: &mut [T], target: usize, scale: f64) -> T {
     }
     row[target] = row[target] - T::from_f64(scale);
     at_target - T::from_f64(mass.ln())
-}
-
-/// `x ← exp(x − peak)`; → their sum in 64 bits, since there are tens of thousands.
-#[inline(always)]
-fn exponentials<T: Real>(row: &mut [T], peak: T) -> f64 {
-    /// Elements that stay in the first-level cache between the two loops.
-    const BLOCK: usize = 1024;
-    let mut mass = 0.0;
-    for block in row.chunks_mut(BLOCK) {
-        for x in block.iter_mut() {
-            *x = (*x - peak).exp();
-        }
-        mass += wide_sum(block, T::to_f64);
-    }
-    mass
 }

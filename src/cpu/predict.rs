@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised, wide_sum};
+use super::real::{BLOCK, exponentials, max, vectorised};
 use super::{Buffer, Cpu, Real};
 use crate::backend::{Mat, Prediction};
 
@@ -32,12 +32,14 @@ pub(super) fn log_prob<T: Real>(logits: &Mat<Cpu<T>>, target: &Buffer<u32>) -> B
     Buffer::from(found)
 }
 
-/// `log Σ exp(logits − peak)`. Tens of thousands of terms: summed in 64 bits.
+/// `log Σ exp(logits − peak)`.
 fn log_sum_exp<T: Real>(logits: &[T], peak: T) -> T {
-    let mass: f64 = vectorised!(wide_sum(
-        logits,
-        #[inline(always)]
-        |x| (x - peak).exp().to_f64()
-    ));
+    let mut copy = [T::ZERO; BLOCK];
+    let mut mass = 0.0;
+    for block in logits.chunks(BLOCK) {
+        let copy = &mut copy[..block.len()];
+        copy.copy_from_slice(block);
+        mass += vectorised!(exponentials(copy, peak));
+    }
     T::from_f64(mass.ln())
 }
