@@ -1,5 +1,13 @@
-//! Training: so far its losses.
+//! Training: the losses, one pass, the optimiser.
 
+mod exact;
 mod loss;
+mod optimiser;
+mod pass;
+mod schedule;
 
+pub use exact::Exact;
 pub use loss::distill_loss;
+pub use optimiser::{Optimiser, Rule, Trained, zeros};
+pub use pass::{Example, Losses, MemoryEncoder, Pass, Recompute, gradients};
+pub use schedule::{Decay, Schedule};

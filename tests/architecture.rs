@@ -11,7 +11,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("io", &["backend"]),
     ("nn", &["backend"]),
     ("model", &["backend", "io", "nn", "random"]),
-    ("train", &["backend", "model", "nn"]),
+    ("train", &["backend", "io", "model", "nn"]),
     ("memory", &["backend", "io"]),
     ("kilt", &["io", "random"]),
     ("retrieval", &["io", "kilt"]),
