@@ -9,5 +9,5 @@ mod schedule;
 pub use exact::Exact;
 pub use loss::distill_loss;
 pub use optimiser::{Optimiser, Rule, Trained, zeros};
-pub use pass::{Example, Losses, MemoryEncoder, Pass, Recompute, gradients};
+pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients};
 pub use schedule::{Decay, Schedule};

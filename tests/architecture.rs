@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("retrieval", &["io", "kilt"]),
     ("cost", &["model"]),
     ("trace", &["backend", "io", "model", "train"]),
-    ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "retrieval"]),
+    ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "random", "retrieval"]),
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {

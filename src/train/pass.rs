@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use crate::backend::{Backward, Grad};
 use crate::model::{Question, Reader, Weights};
+use crate::nn::Recompute;
 
 /// A question, its passages and its answer.
 pub struct Example<'a> {
@@ -22,17 +23,6 @@ pub enum MemoryEncoder {
     Trained,
     /// It stays as it is.
     Frozen,
-}
-
-/// What the backward pass computes again instead of keeping it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Recompute {
-    /// Nothing.
-    #[default]
-    Nothing,
-    /// What is within a layer.
-    Layers,
 }
 
 /// How a batch is passed through the reader.
@@ -68,11 +58,6 @@ pub struct Losses {
 ///
 /// # Errors
 /// Always.
-pub fn gradients<B: Backward>(
-    _: &Reader<B>,
-    _: &[Example<'_>],
-    _: &Pass,
-    _: &mut Weights<Grad<B>>,
-) -> Result<Losses> {
+pub fn gradients<B: Backward>(_: &Reader<B>, _: &[Example<'_>], _: &Pass, _: &mut Weights<Grad<B>>) -> Result<Losses> {
     bail!("not here yet")
 }
