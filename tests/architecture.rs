@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each module, and the modules that it may use. A module that is not here yet has to be put here, with its reasons.
-const MAY_USE: [(&str, &[&str]); 13] = [
+const MAY_USE: [(&str, &[&str]); 14] = [
     ("backend", &["random"]),
     ("cpu", &["backend"]),
     ("random", &[]),
@@ -17,6 +17,10 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("retrieval", &["io", "kilt"]),
     ("cost", &["model"]),
     ("trace", &["backend", "io", "model", "train"]),
+    (
+        "experiment",
+        &["backend", "cost", "eval", "io", "kilt", "model", "nn", "random", "train"],
+    ),
     ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "random", "retrieval"]),
 ];
 
