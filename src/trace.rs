@@ -146,7 +146,7 @@ pub fn trace<B: Backend>(reader: &Reader<B>, inputs: &Inputs, max_tokens: usize)
     let index = be.download(&chosen.index)?.into_iter().enumerate();
     let index = index.map(|(i, passage)| passage as i32 - (i / m * k) as i32);
     out.push("selected", &[batch, m], Values::Integer(index.collect()));
-    let encoded = reader.finish(&scored, &chosen);
+    let encoded = reader.finish(&scored.live_a, &chosen);
     out.padded("live_b", &[batch, m, lq + lp, config.d_model], &encoded)?;
 
     let segments = be.merge(&encoded.segments, &chosen.groups);
@@ -187,7 +187,7 @@ fn log_prob_alone<B: Backend>(
     k: usize,
 ) -> Result<Vec<f64>> {
     let be = &reader.be;
-    let encoded = reader.finish(scored, &Selection::all(be, scored.live_a.segments.count));
+    let encoded = reader.finish(&scored.live_a, &Selection::all(be, scored.live_a.segments.count));
     let evidence = Evidence { rows: &encoded.rows, segments: &encoded.segments };
     let repeated: Vec<&[u32]> = targets.iter().flat_map(|target| std::iter::repeat_n(*target, k)).collect();
     let embedding = &reader.weights.encoder.embedding;
