@@ -1,6 +1,7 @@
 //! The model: configuration, weights, and the reader that FiD, LUMEN and GLIMMER are cuts of.
 
 mod config;
+mod copying;
 mod decoder;
 mod dense;
 mod load;

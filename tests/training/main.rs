@@ -6,4 +6,5 @@ mod common;
 #[allow(dead_code, reason = "the reader's suite uses the rest")]
 mod tiny;
 
+mod copying;
 mod gradients;
