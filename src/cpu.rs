@@ -4,14 +4,22 @@
 //! `rayon::ThreadPool::install` to confine it), vector instructions to what the processor has (`pulp`).
 //! Results do not depend on the number of threads.
 
+mod adafactor;
 mod attention;
+mod attention_bwd;
+mod backward;
 mod buffer;
+mod cross_entropy;
 mod decode_attention;
+mod distill;
+mod dropout;
+mod elementwise;
 mod embed;
 mod gather;
 mod geglu;
 mod join;
 mod linear;
+mod places;
 mod predict;
 mod real;
 mod rms_norm;
@@ -84,7 +92,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
-        linear::add(&self.linear(x, w), y);
+        elementwise::add(&self.linear(x, w), y);
     }
 
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
@@ -103,10 +111,10 @@ impl<T: Real> Backend for Cpu<T> {
     fn attention(&self, a: Attend<'_, Self>) -> Mat<Self> {
         a.check();
         let mut o = self.alloc(a.q.rows, a.q.cols);
-        if a.rows.longest <= 1 && a.bias.is_none() {
+        if a.rows.longest <= 1 && a.bias.is_none() && a.dropout.is_none() {
             decode_attention::cross(&a, &mut o);
         } else {
-            attention::attention(&a, &mut o);
+            attention::attention(&a, &mut o, None);
         }
         o
     }

@@ -38,7 +38,8 @@ pub use log::{Line, read_log};
 pub use plan::Plan;
 pub use plot::plot_run;
 pub use settings::{
-    Gold, Init, Missing, NonZeroU64, Objective, RerankerInit, Retriever, Settings, Sizes, Target, TaskFiles, TaskMetric,
+    Beginning, Gold, Init, Missing, NonZeroU64, Objective, RerankerInit, Retriever, Settings, Sizes, Target, TaskFiles,
+    TaskMetric,
 };
 pub use spans::{Corrupted, SpanCorruption, sentinels};
 pub use state::{Best, State, Window};

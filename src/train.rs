@@ -5,9 +5,10 @@ mod loss;
 mod optimiser;
 mod pass;
 mod schedule;
+mod stages;
 
 pub use exact::Exact;
 pub use loss::distill_loss;
-pub use optimiser::{Optimiser, Rule, Trained, zeros};
-pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients};
+pub use optimiser::{Optimiser, Rule, Trained};
+pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
 pub use schedule::{Decay, Schedule};

@@ -48,7 +48,8 @@ Exit status:
 #[derive(Parser)]
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
-    /// Folder with config.json, weights and tokenizer of a T5.1.1 [default: a small model with random weights]
+    /// Folder with config.json, weights and tokenizer of a T5.1.1, or with such a folder for each reader, by its name
+    /// [default: a small model with random weights]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub checkpoint: Option<PathBuf>,
     /// Readers to compare, with commas between

@@ -16,37 +16,42 @@ use glimmer::model::{Config, Cut, Glimmer, Reader, check_checkpoint};
 use crate::args::{Args, ReaderName, Retriever, word};
 use crate::{repository, say};
 
-/// A checkpoint, as far as it is known before its weights are loaded.
+/// A reader's checkpoint, as far as it is known before its weights are loaded.
 pub struct Checkpoint {
+    reader: ReaderName,
     weights: WeightsFrom,
     config: Config,
     prompts: Prompts,
 }
 
+#[derive(Clone, PartialEq)]
 enum WeightsFrom {
     Folder(PathBuf),
     Seed(u64),
 }
 
 impl Checkpoint {
-    /// Finds everything that can be wrong with a checkpoint, or with the cuts that were asked of it.
+    /// One for each reader asked for. Finds everything that can be wrong with them, or with the cuts asked of them.
     ///
     /// # Errors
     /// What is wrong, where.
-    pub fn open(args: &Args) -> Result<Self> {
+    pub fn open_all(args: &Args) -> Result<Vec<Self>> {
+        args.readers.iter().map(|&reader| Self::open(args, reader)).collect()
+    }
+
+    fn open(args: &Args, reader: ReaderName) -> Result<Self> {
         let prompts = |folder: &Path| {
             let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
             anyhow::Ok(Prompts { tokenizer: Tokenizer::open(folder)?, question_tokens, passage_tokens })
         };
         let Some(folder) = &args.checkpoint else {
             let prompts = prompts(&repository().join("data/tokenizer"))?;
-            return Ok(Self { weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
+            return Ok(Self { reader, weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
         };
-        for &name in &args.readers {
-            check_checkpoint(folder, |config| Ok(Setting::new(args, name, config)?.glimmer))?;
-        }
-        let weights = WeightsFrom::Folder(folder.clone());
-        Ok(Self { weights, config: Config::read(folder)?, prompts: prompts(folder)? })
+        let folder = own_folder(folder, reader);
+        check_checkpoint(&folder, |config| Ok(Setting::new(args, reader, config)?.glimmer))?;
+        let (config, prompts) = (Config::read(&folder)?, prompts(&folder)?);
+        Ok(Self { reader, weights: WeightsFrom::Folder(folder), config, prompts })
     }
 
     pub fn is_random(&self) -> bool {
@@ -66,6 +71,12 @@ impl Checkpoint {
             WeightsFrom::Seed(seed) => Reader::random(Cpu::default(), self.config.clone(), glimmer, *seed),
         }
     }
+}
+
+/// Where a reader's checkpoint is: in the folder of its name, where the one given holds no checkpoint but such folders.
+fn own_folder(folder: &Path, reader: ReaderName) -> PathBuf {
+    let own = folder.join(word(reader));
+    if !folder.join("config.json").exists() && own.join("config.json").exists() { own } else { folder.to_path_buf() }
 }
 
 /// A reader's cut, and how many passages it is given.
@@ -113,26 +124,28 @@ pub struct Readings {
 }
 
 /// Runs every reader over every task, until something stops it.
-pub fn run<T: Real>(args: &Args, checkpoint: &Checkpoint, tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
-    let mut loaded: Option<Reader<Cpu<T>>> = None;
+pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
+    let mut loaded: Option<(&WeightsFrom, Reader<Cpu<T>>)> = None;
     let mut reports = Vec::new();
-    for &name in &args.readers {
+    for checkpoint in checkpoints {
         let mut run = || {
             ensure!(!interrupted(), "stopped before it began");
-            let setting = Setting::new(args, name, &checkpoint.config)?;
+            let setting = Setting::new(args, checkpoint.reader, &checkpoint.config)?;
             let reader = match loaded.take() {
-                Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => {
+                Some((weights, reader))
+                    if *weights == checkpoint.weights && same_parts(&reader.glimmer, &setting.glimmer) =>
+                {
                     reader.recut(setting.glimmer.clone())?
                 }
                 _ => checkpoint.load(setting.glimmer.clone())?,
             };
             let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
-            loaded = Some(reader);
+            loaded = Some((&checkpoint.weights, reader));
             anyhow::Ok(report)
         };
         match run() {
             Ok(report) => reports.push(report),
-            Err(error) => return Readings { reports, stopped: Some(error.context(word(name))) },
+            Err(error) => return Readings { reports, stopped: Some(error.context(word(checkpoint.reader))) },
         }
     }
     Readings { reports, stopped: None }

@@ -29,10 +29,16 @@ impl Dropout {
         65_536.0 / (65_536.0 - f64::from(self.threshold))
     }
 
+    /// The random word of the columns `4·quad .. 4·quad + 4` of a row, 16 bits for each.
+    #[inline(always)]
+    pub fn word(&self, row: u64, quad: u64) -> u64 {
+        self.stream.bits(row << 32 | quad)
+    }
+
     /// Which of the columns `4·quad .. 4·quad + 4` of a row are kept.
     #[inline(always)]
     pub fn kept(&self, row: u64, quad: u64) -> [bool; 4] {
-        let word = self.stream.bits(row << 32 | quad);
+        let word = self.word(row, quad);
         std::array::from_fn(|lane| (word >> (16 * lane)) as u16 >= self.threshold)
     }
 }

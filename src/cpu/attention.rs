@@ -4,10 +4,12 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::dropout::mask_row;
 use super::linear::{Into, Product, View};
+use super::places::Places;
 use super::real::{max, sum, vectorised};
 use super::{Cpu, Real};
-use crate::backend::{Attend, Bias, Direction, Mat, relative_bucket};
+use crate::backend::{Attend, Bias, Direction, Dropout, Mat, relative_bucket};
 
 /// Rows and keys of a tile. Its logits (256 KiB in f32) stay in the second-level cache between the two products.
 const TILE_ROWS: usize = 128;
@@ -49,7 +51,16 @@ struct Block {
     rows: std::ops::Range<usize>,
 }
 
-pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
+/// What the tasks write, each its own rows and head.
+struct Out<'a, T> {
+    /// `[n, h·e]`.
+    o: Places<'a, T>,
+    /// `[n, h]`.
+    log_sum: Option<Places<'a, T>>,
+}
+
+/// Attention, and the logarithms of its rows' sums where those are wanted.
+pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>, log_sum: Option<&mut Mat<Cpu<T>>>) {
     let distances = a.bias.as_ref().map(|bias| Distances::new(bias, a.rows.longest.max(a.cols.longest)));
     let blocks: Vec<Block> = (0..a.rows.count)
         .flat_map(|segment| {
@@ -61,17 +72,18 @@ pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
             })
         })
         .collect();
-    let out = Out { data: o.buf.as_mut_ptr(), len: o.buf.len() };
+    let out = Out { o: Places::of(&mut o.buf), log_sum: log_sum.map(|sums| Places::of(&mut sums.buf)) };
     blocks.par_iter().for_each_init(Tile::default, |tile, block| tile.attend(a, distances.as_ref(), block, &out));
 }
 
-/// The result, of which every task writes its own rows and columns.
-struct Out<T> {
-    data: *mut T,
-    len: usize,
+/// How many of the keys `first .. first + count` the row at `position` of its segment attends to.
+#[inline(always)]
+pub(super) fn seen<T: Real>(a: &Attend<'_, Cpu<T>>, position: usize, first: usize, count: usize) -> usize {
+    match a.bias {
+        Some(Bias { direction: Direction::Past, .. }) => (position + 1).saturating_sub(first).min(count),
+        _ => count,
+    }
 }
-// SAFETY: tasks write disjoint places, see `Tile::finish`.
-unsafe impl<T: Send> Sync for Out<T> {}
 
 /// Scratch of one thread.
 struct Tile<T> {
@@ -89,18 +101,29 @@ impl<T> Default for Tile<T> {
     }
 }
 
+/// One row of a tile of logits.
+struct Strip<'a, T> {
+    /// Its number within the tile.
+    row: usize,
+    /// Keys of the tile.
+    count: usize,
+    /// Of those, how many the row attends to.
+    seen: usize,
+    /// Of those.
+    bias: Option<&'a [T]>,
+    /// The mask, the row's number in it and the first column.
+    mask: Option<(Dropout, usize, usize)>,
+}
+
 impl<T: Real> Tile<T> {
-    fn attend(&mut self, a: &Attend<'_, Cpu<T>>, distances: Option<&Distances<T>>, block: &Block, out: &Out<T>) {
+    fn attend(&mut self, a: &Attend<'_, Cpu<T>>, distances: Option<&Distances<T>>, block: &Block, out: &Out<'_, T>) {
         let (width, e) = (a.q.cols, a.q.cols / a.heads);
         let rows = block.rows.len();
         let head = |first: usize| first * width + block.head * e;
         let first_row = a.rows.offsets[block.segment] as usize + block.rows.start;
         let keys = a.cols.offsets[block.segment] as usize..a.cols.offsets[block.segment + 1] as usize;
         // A row that looks back needs no key behind it.
-        let reach = match a.bias {
-            Some(Bias { direction: Direction::Past, .. }) => keys.len().min(block.rows.end),
-            _ => keys.len(),
-        };
+        let reach = seen(a, block.rows.end - 1, 0, keys.len());
         self.clear(rows, e);
         for first in (0..reach).step_by(TILE_KEYS) {
             let count = TILE_KEYS.min(reach - first);
@@ -117,19 +140,15 @@ impl<T: Real> Tile<T> {
                 for row in 0..rows {
                     let position = block.rows.start + row;
                     let bias = distances.map(|d| d.along(block.head, position, first));
-                    let seen = match a.bias {
-                        Some(Bias { direction: Direction::Past, .. }) => {
-                            (position + 1).saturating_sub(first).min(count)
-                        }
-                        _ => count,
-                    };
-                    self.soften(row, e, count, seen, bias);
+                    let seen = seen(a, position, first, count);
+                    let mask = a.dropout.map(|mask| (mask, (first_row + row) * a.heads + block.head, first));
+                    self.soften(e, Strip { row, count, seen, bias, mask });
                 }
             });
             let p = View { data: &self.logits, row_stride: count, col_stride: 1 };
             Product { rows, cols: e, inner: count, lhs: p, rhs: v, threads }.write(Into::Sum, &mut self.values, e);
         }
-        self.finish(out, first_row * width + block.head * e, width, e);
+        self.finish(a, block.head, first_row, out);
     }
 
     fn clear(&mut self, rows: usize, e: usize) {
@@ -143,8 +162,10 @@ impl<T: Real> Tile<T> {
     }
 
     /// Turns one row of logits into weights relative to the row's running maximum, of which the first `seen` count.
+    /// Dropped weights count in the row's sum: the mask comes after the softmax.
     #[inline(always)]
-    fn soften(&mut self, row: usize, e: usize, count: usize, seen: usize, bias: Option<&[T]>) {
+    fn soften(&mut self, e: usize, strip: Strip<'_, T>) {
+        let Strip { row, count, seen, bias, mask } = strip;
         let logits = &mut self.logits[row * count..][..count];
         let (logits, masked) = logits.split_at_mut(seen);
         masked.fill(T::ZERO);
@@ -168,19 +189,25 @@ impl<T: Real> Tile<T> {
                 *value *= shrink;
             }
         }
+        if let Some((mask, row, first)) = mask {
+            mask_row(&mask, row, first, logits);
+        }
     }
 
-    /// Writes `values / mass` to rows `stride` apart.
-    fn finish(&self, out: &Out<T>, first: usize, stride: usize, e: usize) {
+    /// Writes `values / mass`, and `peak + ln(mass)`, to the rows `first ..`.
+    fn finish(&self, a: &Attend<'_, Cpu<T>>, head: usize, first: usize, out: &Out<'_, T>) {
+        let e = a.q.cols / a.heads;
         for (row, (values, &mass)) in self.values.chunks_exact(e).zip(&self.mass).enumerate() {
-            let start = first + row * stride;
-            assert!(start + e <= out.len);
-            // SAFETY: within the buffer, as asserted; a (row, head) belongs to exactly one block, and so these `e`
-            // elements to exactly one task; `attention` holds the only reference to the buffer meanwhile.
-            let place = unsafe { std::slice::from_raw_parts_mut(out.data.add(start), e) };
+            // SAFETY: a (row, head) belongs to exactly one block, and so these `e` elements to exactly one task.
+            let place = unsafe { out.o.at((first + row) * a.q.cols + head * e, e) };
             let scale = if mass > T::ZERO { T::ONE / mass } else { mass };
             for (o, &value) in place.iter_mut().zip(values) {
                 *o = value * scale;
+            }
+            if let Some(log_sum) = &out.log_sum {
+                // SAFETY: as above.
+                let place = unsafe { log_sum.at((first + row) * a.heads + head, 1) };
+                place[0] = T::from_f64(self.peak[row].to_f64() + mass.to_f64().ln());
             }
         }
     }

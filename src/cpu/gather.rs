@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::elementwise::add_slice;
 use super::{Cpu, Real};
 use crate::backend::{Mat, Segments, Selection};
 
@@ -21,16 +22,41 @@ pub(super) fn gather<T: Real>(
     y: &mut Mat<Cpu<T>>,
 ) {
     let d = x.cols;
-    let mut rest = &mut y.buf[..];
-    let mut places = Vec::with_capacity(kept.count);
-    for bounds in kept.offsets.windows(2) {
-        let (place, behind) = rest.split_at_mut((bounds[1] - bounds[0]) as usize * d);
-        places.push(place);
-        rest = behind;
-    }
+    let places = split(&mut y.buf, &kept.offsets, d);
     places.into_par_iter().zip(&chosen.index[..]).for_each(|(place, &segment)| {
         place.copy_from_slice(&x.buf[rows.offsets[segment as usize] as usize * d..][..place.len()]);
     });
+}
+
+/// The rows of each segment, `d` elements each.
+pub(super) fn split<'a, T>(mut rest: &'a mut [T], offsets: &[u32], d: usize) -> Vec<&'a mut [T]> {
+    let segment = |bounds: &[u32]| {
+        let (segment, behind) = std::mem::take(&mut rest).split_at_mut((bounds[1] - bounds[0]) as usize * d);
+        rest = behind;
+        segment
+    };
+    offsets.windows(2).map(segment).collect()
+}
+
+/// Adds the rows of `dy` to those of `dx` that they were gathered from.
+pub(super) fn gather_bwd<T: Real>(
+    dy: &Mat<Cpu<T>>,
+    rows: &Segments<Cpu<T>>,
+    chosen: &Selection<Cpu<T>>,
+    dx: &mut Mat<Cpu<T>>,
+) {
+    let d = dx.cols;
+    assert_eq!(dy.cols, d, "gather_bwd: dy and dx");
+    let mut segments: Vec<Option<&mut [T]>> = split(&mut dx.buf, &rows.offsets, d).into_iter().map(Some).collect();
+    let mut end = 0;
+    let mut tasks = Vec::with_capacity(chosen.index.len());
+    for &segment in &chosen.index[..] {
+        let place = segments[segment as usize].take().expect("a selection names no segment twice");
+        let start = end;
+        end += place.len();
+        tasks.push((place, &dy.buf[start..end]));
+    }
+    tasks.into_par_iter().for_each(|(place, dy)| add_slice(dy, place));
 }
 
 /// Segments of segments.

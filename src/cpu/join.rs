@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::elementwise::add_slice;
+use super::gather::split;
 use super::{Cpu, Real};
 use crate::backend::{Join, Mat, Segments, Stored};
 
@@ -32,6 +34,36 @@ pub(super) fn join<T: Real>(j: &Join<'_, Cpu<T>>, joined: &Segments<Cpu<T>>, y: 
         head.copy_from_slice(&j.question.buf[question.start * d..question.end * d]);
         tail.copy_from_slice(&j.passage.buf[passage.start * d..passage.end * d]);
     }
+}
+
+/// The gradients of the questions, each the sum over its passages in order, and of the passages.
+pub(super) fn join_bwd<T: Real>(
+    dy: &Mat<Cpu<T>>,
+    j: &Join<'_, Cpu<T>>,
+    (dquestion, dpassage): (&mut Mat<Cpu<T>>, &mut Mat<Cpu<T>>),
+) {
+    let d = dy.cols;
+    let questions = split(&mut dquestion.buf, &j.question_rows.offsets, d);
+    let mut passages = split(&mut dpassage.buf, &j.passage_rows.offsets, d).into_iter();
+    let mut rest = &dy.buf[..];
+    let mut tasks = Vec::with_capacity(questions.len());
+    for (question, group) in questions.into_iter().zip(j.groups.offsets.windows(2)) {
+        let own: Vec<&mut [T]> = passages.by_ref().take((group[1] - group[0]) as usize).collect();
+        let len = own.iter().map(|passage| question.len() + passage.len()).sum();
+        let (dy, behind) = rest.split_at(len);
+        tasks.push((question, own, dy));
+        rest = behind;
+    }
+    tasks.into_par_iter().for_each(|(question, passages, mut dy)| {
+        question.fill(T::ZERO);
+        for passage in passages {
+            let (head, behind) = dy.split_at(question.len());
+            let (tail, behind) = behind.split_at(passage.len());
+            add_slice(head, question);
+            passage.copy_from_slice(tail);
+            dy = behind;
+        }
+    });
 }
 
 /// Rows of all the stored runs.

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::real::{dot, vectorised};
 use super::{Cpu, Real};
-use crate::backend::Mat;
+use crate::backend::{Grad, Mat};
 
 /// Where a product goes.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,16 @@ pub(super) struct View<'a, T> {
     pub col_stride: usize,
 }
 
-impl<T> View<'_, T> {
+impl<'a, T: Real> View<'a, T> {
+    /// A matrix from a row and a column on.
+    pub(super) fn of_columns(mat: &'a Mat<Cpu<T>>, row: usize, col: usize) -> Self {
+        Self { data: &mat.buf[(row * mat.cols + col).min(mat.buf.len())..], row_stride: mat.cols, col_stride: 1 }
+    }
+
+    pub(super) fn transposed(self) -> Self {
+        Self { data: self.data, row_stride: self.col_stride, col_stride: self.row_stride }
+    }
+
     /// Elements from the first to the last one, of `rows · cols`.
     fn span(&self, rows: usize, cols: usize) -> usize {
         if rows == 0 || cols == 0 { 0 } else { (rows - 1) * self.row_stride + (cols - 1) * self.col_stride + 1 }
@@ -124,14 +133,32 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
     }
 }
 
-/// `y += x`. A pass of its own: the blocked product is a quarter slower where it has to read what it writes.
-pub(super) fn add<T: Real>(x: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
-    /// Elements a task adds.
-    const CHUNK: usize = 1 << 14;
-    assert_eq!((y.rows, y.cols), (x.rows, x.cols), "add: x and y");
-    y.buf.par_chunks_mut(CHUNK).zip(x.buf.par_chunks(CHUNK)).for_each(|(y, x)| {
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y += x;
-        }
-    });
+/// Of `y = x·Wᵀ`: `dx = dy·W`.
+pub(super) fn linear_dx<T: Real>(dy: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, dx: &mut Mat<Cpu<T>>) {
+    assert_eq!(dy.cols, w.rows, "linear_bwd: dy and w");
+    assert_eq!((dx.rows, dx.cols), (dy.rows, w.cols), "linear_bwd: dx");
+    let product = Product {
+        rows: dy.rows,
+        cols: w.cols,
+        inner: w.rows,
+        lhs: View { data: &dy.buf, row_stride: dy.cols, col_stride: 1 },
+        rhs: View { data: &w.buf, row_stride: w.cols, col_stride: 1 },
+        threads: Parallelism::Rayon(0),
+    };
+    product.write(Into::Fresh, &mut dx.buf, w.cols);
+}
+
+/// Of `y = x·Wᵀ`: `dw += dyᵀ·x`.
+pub(super) fn linear_dw<T: Real>(dy: &Mat<Cpu<T>>, x: &Mat<Cpu<T>>, dw: &mut Grad<Cpu<T>>) {
+    assert_eq!(dy.rows, x.rows, "linear_bwd: dy and x");
+    assert_eq!((dw.rows, dw.cols), (dy.cols, x.cols), "linear_bwd: dw");
+    let product = Product {
+        rows: dy.cols,
+        cols: x.cols,
+        inner: x.rows,
+        lhs: View { data: &dy.buf, row_stride: 1, col_stride: dy.cols },
+        rhs: View { data: &x.buf, row_stride: x.cols, col_stride: 1 },
+        threads: Parallelism::Rayon(0),
+    };
+    product.write(Into::Sum, &mut dw.buf, x.cols);
 }

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised};
+use super::real::{max, vectorised, wide_sum};
 use super::{Buffer, Cpu, Real};
 use crate::backend::{Mat, Prediction};
 
@@ -34,6 +34,6 @@ pub(super) fn log_prob<T: Real>(logits: &Mat<Cpu<T>>, target: &Buffer<u32>) -> B
 
 /// `log Σ exp(logits − peak)`. Tens of thousands of terms: summed in 64 bits.
 fn log_sum_exp<T: Real>(logits: &[T], peak: T) -> T {
-    let mass: f64 = vectorised(|| logits.iter().map(|&x| (x - peak).exp().to_f64()).sum());
+    let mass: f64 = vectorised(|| wide_sum(logits, |x| (x - peak).exp().to_f64()));
     T::from_f64(mass.ln())
 }

@@ -154,6 +154,20 @@ pub(super) fn sum<T: Real>(a: &[T]) -> T {
     fold(a, a, |x, _| x)
 }
 
+/// `Σ f(a[i])` in 64 bits.
+#[inline(always)]
+pub(super) fn wide_sum<T: Real>(a: &[T], f: impl Fn(T) -> f64) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let chunks = a.chunks_exact(LANES);
+    let tail: f64 = chunks.remainder().iter().map(|&x| f(x)).sum();
+    for x in chunks {
+        for i in 0..LANES {
+            lanes[i] += f(x[i]);
+        }
+    }
+    sum(&lanes) + tail
+}
+
 /// The largest element, −∞ of none.
 #[inline(always)]
 pub(super) fn max<T: Real>(a: &[T]) -> T {
@@ -198,6 +212,7 @@ mod tests {
         for n in 0..200 {
             let a: Vec<f64> = (0..n).map(|i| f64::from(i) - 70.0).collect();
             assert_eq!(vectorised(|| sum(&a)), a.iter().sum::<f64>());
+            assert_eq!(vectorised(|| wide_sum(&a, |x| 2.0 * x)), 2.0 * a.iter().sum::<f64>());
             assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|x| x * x).sum::<f64>());
             assert_eq!(vectorised(|| max(&a)), a.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         }

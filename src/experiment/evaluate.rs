@@ -88,7 +88,7 @@ fn loss<B: Backend>(reader: &Reader<B>, drawn: &[Drawn], micro_batch_tokens: usi
         let examples = Examples::new(batch);
         let scored = reader.score(&examples.questions())?;
         let chosen = be.top_m(&scored.scores, &scored.groups, reader.glimmer.selected);
-        let encoded = reader.finish(&scored, &chosen);
+        let encoded = reader.finish(&scored.live_a, &chosen);
         let segments = be.merge(&encoded.segments, &chosen.groups);
         let evidence = Evidence { rows: &encoded.rows, segments: &segments };
         let targets: Vec<&[u32]> = batch.iter().map(|drawn| drawn.target.as_slice()).collect();

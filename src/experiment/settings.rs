@@ -121,6 +121,19 @@ pub struct Sizes {
     pub num_decoder_layers: usize,
     /// `h`.
     pub num_heads: usize,
+    /// What the random weights are like.
+    pub beginning: Beginning,
+}
+
+/// What random weights are like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Beginning {
+    /// As T5's before its pretraining.
+    #[default]
+    T5,
+    /// As those of a model that begins to copy, see [`Reader::begin_copying`](crate::model::Reader::begin_copying).
+    Copying,
 }
 
 impl Default for Sizes {
@@ -135,6 +148,7 @@ impl Default for Sizes {
             num_layers: config.num_layers,
             num_decoder_layers: config.decoder_layers(),
             num_heads: config.num_heads,
+            beginning: Beginning::T5,
         }
     }
 }

@@ -12,14 +12,14 @@ use super::log::{Line, Log};
 use super::plan::Plan;
 use super::plot::plot_run;
 use super::save::{Output, Saved};
-use super::settings::{Init, Objective, RerankerInit};
+use super::settings::{Beginning, Init, Objective, RerankerInit};
 use super::state::{Best, State};
 use crate::backend::{Backend, Backward, Grad};
 use crate::io::{Progress, Tokenizer, interrupted};
 use crate::model::{Reader, Spec, Weights};
 use crate::nn::Tree;
 use crate::random;
-use crate::train::{Losses, Optimiser, Pass, Schedule, Trained, gradients, zeros};
+use crate::train::{Losses, Optimiser, Pass, Schedule, Trained, gradients, zero_gradients};
 
 /// Stream of the experiment's seed that the passes' masks are drawn from.
 const MASKS: u64 = 6;
@@ -92,7 +92,7 @@ impl<B: Backward> Trainer<B> {
         let saved = state.as_ref().map(|state| state.step);
         let state = state.unwrap_or_default();
         let log = Log::open(&output.path(LOG), &state)?;
-        let (grads, schedule) = (zeros(&reader.be, &reader.weights), settings.schedule());
+        let (grads, schedule) = (zero_gradients(&reader)?, settings.schedule());
         let progress = Progress::hidden();
         Ok(Self {
             plan,
@@ -186,11 +186,7 @@ impl<B: Backward> Trainer<B> {
                 lm_scale: 1.0 / targets as f64,
                 distill_scale: self.distill_weight() / questions as f64,
             };
-            let part = gradients(&self.reader, &Examples::new(part).examples(), &pass, &mut self.grads)?;
-            losses.lm += part.lm;
-            losses.tokens += part.tokens;
-            losses.distill += part.distill;
-            losses.questions += part.questions;
+            losses += gradients(&self.reader, &Examples::new(part).examples(), &pass, &mut self.grads)?;
         }
         ensure!(
             losses.lm.is_finite() && losses.distill.is_finite(),
@@ -295,7 +291,12 @@ fn begin<B: Backend>(be: B, plan: &Plan, tokenizer: &std::path::Path) -> Result<
         Init::Random(sizes) => {
             let config = sizes.config(Tokenizer::open(tokenizer)?.vocab_size());
             let glimmer = settings.glimmer(&config)?;
-            Reader::random(be, config, glimmer, settings.seed).context("init.random has sizes that no model has")?
+            let random = Reader::random(be, config, glimmer, settings.seed);
+            let mut reader = random.context("init.random has sizes that no model has")?;
+            if sizes.beginning == Beginning::Copying {
+                reader.begin_copying(settings.seed)?;
+            }
+            reader
         }
     };
     if settings.reranker_init == RerankerInit::Random {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
 use super::pass::MemoryEncoder;
-use crate::backend::{AdafactorStep, Backend, Backward, Grad, Mat, Moments};
+use crate::backend::{AdafactorStep, Backend, Backward, Grad, Moments};
 use crate::io::{Checkpoint, Stored, write_tensors};
 use crate::model::{Config, Glimmer, Reader, Spec, Weights};
 use crate::nn::{Leaf, Tree};
@@ -201,9 +201,4 @@ impl<B: Backend> Slot<B> {
             Self::Adafactor(Moments::Whole(all)) => vec![("all", all)],
         }
     }
-}
-
-/// Gradients of all parameters, all zero.
-pub fn zeros<B: Backend>(be: &B, weights: &Weights<Mat<B>>) -> Weights<Grad<B>> {
-    weights.try_map(&mut |w| Ok(Grad::zeros(be, w.rows, w.cols))).expect("nothing here fails")
 }

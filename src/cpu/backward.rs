@@ -1,0 +1,131 @@
+//! What the CPU needs for training.
+
+use anyhow::Result;
+
+use super::{
+    Buffer, Cpu, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise, embed,
+    gather, geglu, join, linear, rms_norm, score,
+};
+use crate::backend::{
+    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    ScorerGrad, Segments, Selection,
+};
+
+impl<T: Real> Backward for Cpu<T> {
+    fn zeros(&self, rows: usize, cols: usize) -> Mat<Self> {
+        let mut y = self.alloc(rows, cols);
+        elementwise::fill(&mut y.buf, T::ZERO);
+        y
+    }
+
+    fn copy(&self, x: &Mat<Self>) -> Mat<Self> {
+        let mut y = self.alloc(x.rows, x.cols);
+        elementwise::copy(&x.buf, &mut y.buf);
+        y
+    }
+
+    fn add(&self, x: &Mat<Self>, y: &mut Mat<Self>) {
+        elementwise::add(x, y);
+    }
+
+    fn clear(&self, grad: &mut Grad<Self>) {
+        elementwise::fill(&mut grad.buf, T::ZERO);
+    }
+
+    fn dropout(&self, x: &mut Mat<Self>, mask: &Dropout) {
+        dropout::dropout(x, mask);
+    }
+
+    fn embed_bwd(&self, dy: &Mat<Self>, ids: &Buffer<u32>, dtable: &mut Grad<Self>) {
+        embed::embed_bwd(dy, ids, dtable);
+    }
+
+    fn rms_norm_bwd(
+        &self,
+        dy: &Mat<Self>,
+        normed: (&Mat<Self>, &Mat<Self>, f64),
+        dg: &mut Grad<Self>,
+        dx: &mut Mat<Self>,
+    ) {
+        rms_norm::rms_norm_bwd(dy, normed, dg, dx);
+    }
+
+    fn linear_bwd(&self, dy: &Mat<Self>, x: &Mat<Self>, w: &Mat<Self>, dw: &mut Grad<Self>) -> Mat<Self> {
+        linear::linear_dw(dy, x, dw);
+        let mut dx = self.alloc(dy.rows, w.cols);
+        linear::linear_dx(dy, w, &mut dx);
+        dx
+    }
+
+    fn gate(&self, a: &Mat<Self>, b: &Mat<Self>) -> Mat<Self> {
+        let mut h = self.alloc(a.rows, a.cols);
+        geglu::gated(a, b, &mut h);
+        h
+    }
+
+    fn gate_bwd(&self, dh: &Mat<Self>, a: &Mat<Self>, b: &Mat<Self>) -> (Mat<Self>, Mat<Self>) {
+        let [mut da, mut db] = [(); 2].map(|()| self.alloc(a.rows, a.cols));
+        geglu::gate_bwd(dh, (a, b), (&mut da, &mut db));
+        (da, db)
+    }
+
+    fn attention_saved(&self, a: Attend<'_, Self>) -> Attended<Self> {
+        a.check();
+        let (mut o, mut log_sum) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
+        attention::attention(&a, &mut o, Some(&mut log_sum));
+        Attended { o, log_sum }
+    }
+
+    fn attention_bwd(
+        &self,
+        a: Attend<'_, Self>,
+        saved: &Attended<Self>,
+        d_o: &Mat<Self>,
+        dtable: Option<&mut Grad<Self>>,
+    ) -> AttendGrad<Self> {
+        a.check();
+        let [dq, dk, dv] = [a.q, a.k, a.v].map(|x| self.alloc(x.rows, x.cols));
+        let mut grad = AttendGrad { dq, dk, dv };
+        attention_bwd::attention_bwd(&a, (saved, d_o), &mut grad, dtable);
+        grad
+    }
+
+    fn score_bwd(
+        &self,
+        ds: &Mat<Self>,
+        scored: (&Mat<Self>, &Segments<Self>, Scorer<'_, Self>),
+        dscorer: ScorerGrad<'_, Self>,
+        dx: &mut Mat<Self>,
+    ) {
+        score::score_bwd(ds, scored, dscorer, dx);
+    }
+
+    fn gather_bwd(&self, dy: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>, dx: &mut Mat<Self>) {
+        gather::gather_bwd(dy, rows, chosen, dx);
+    }
+
+    fn join_bwd(&self, dy: &Mat<Self>, j: &Join<'_, Self>) -> (Mat<Self>, Mat<Self>) {
+        let [mut dquestion, mut dpassage] = [j.question, j.passage].map(|x| self.alloc(x.rows, x.cols));
+        join::join_bwd(dy, j, (&mut dquestion, &mut dpassage));
+        (dquestion, dpassage)
+    }
+
+    fn cross_entropy(&self, mut logits: Mat<Self>, target: &Buffer<u32>, scale: f64) -> (Buffer<T>, Mat<Self>) {
+        let log_probs = cross_entropy::cross_entropy(&mut logits, target, scale);
+        (log_probs, logits)
+    }
+
+    fn distill(&self, d: Distill<'_, Self>) -> (Buffer<T>, Mat<Self>) {
+        let mut dscores = self.alloc(d.scores.rows, 1);
+        let losses = distill::distill(&d, &mut dscores);
+        (losses, dscores)
+    }
+
+    fn square_sum(&self, grad: &Grad<Self>) -> Result<f64> {
+        Ok(elementwise::square_sum(&grad.buf))
+    }
+
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
+        adafactor::adafactor(w, grad, moments, step);
+    }
+}
