@@ -7,6 +7,7 @@
 mod common;
 
 mod adafactor;
+mod adam;
 mod attention;
 mod attention_bwd;
 mod harness;
@@ -64,6 +65,7 @@ macro_rules! conformance {
         conformance! { $($machine: $new, [
             adafactor::adafactor,
             adafactor::adafactor_of_nothing,
+            adam::adam,
             attention_bwd::attention_gradients_are_slopes,
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
