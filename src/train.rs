@@ -1,8 +1,14 @@
-//! Training: the losses and their gradients.
+//! Training: the losses, one pass, the optimiser.
 
+mod exact;
 mod loss;
+mod optimiser;
 mod pass;
+mod schedule;
 mod stages;
 
+pub use exact::Exact;
 pub use loss::distill_loss;
+pub use optimiser::{Optimiser, Rule, Trained};
 pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+pub use schedule::{Decay, Schedule};

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use glimmer::cost::CostMode;
+use glimmer::eval;
 use glimmer::kilt::{Metric, MissingScore, Record};
 use glimmer::memory::Format;
-use glimmer::random;
 
 use crate::plan::planned;
 use crate::repository;
@@ -348,12 +348,9 @@ impl Args {
 
     /// The questions to read: all, or as many as asked for, drawn without replacement and left in their order.
     pub fn sample(&self, records: Vec<Record>) -> Vec<Record> {
-        let Count::Some(wanted) = self.questions else { return records };
-        let mut order: Vec<usize> = (0..records.len()).collect();
-        order.sort_by_key(|&i| random::bits(0, 0, i as u64));
-        order.truncate(wanted);
-        let mut chosen = vec![false; records.len()];
-        order.iter().for_each(|&i| chosen[i] = true);
-        records.into_iter().zip(chosen).filter_map(|(record, chosen)| chosen.then_some(record)).collect()
+        match self.questions {
+            Count::All => records,
+            Count::Some(wanted) => eval::sample(records, wanted),
+        }
     }
 }

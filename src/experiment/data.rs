@@ -1,0 +1,217 @@
+//! What is learned from: every example is a function of the seed and its number.
+
+use anyhow::{Result, ensure};
+
+use super::learned::{self, Learned};
+use super::plan::Plan;
+use super::settings::{Gold, Objective, Retriever, Settings, Target};
+use super::spans::{self, SpanCorruption};
+use super::texts::Texts;
+use crate::eval::{Corpus, Prompts, Retrieved, Task};
+use crate::io::Tokenizer;
+use crate::kilt::{ChunkOptions, Mixture, Sample};
+use crate::random::{self, Stream};
+
+/// One passage in so many is kept from span corruption, to be evaluated on.
+const HELD_OUT: usize = 64;
+
+/// Streams of the experiment's seed; the mixture draws from 0 and 1.
+const ANSWER: u64 = 2;
+const PLACE: u64 = 3;
+const PASSAGE: u64 = 4;
+const SPANS: u64 = 5;
+
+/// A question with its passages and its answer, as tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Drawn {
+    /// The question.
+    pub question: Vec<u32>,
+    /// Its passages, best first.
+    pub passages: Vec<Vec<u32>>,
+    /// What is to be answered.
+    pub target: Vec<u32>,
+}
+
+impl Drawn {
+    /// Tokens that pass through the live encoder.
+    pub fn tokens(&self) -> usize {
+        self.passages.iter().map(|passage| self.question.len() + passage.len()).sum()
+    }
+}
+
+/// Everything that a run reads from disk before it begins.
+pub struct Data {
+    texts: Texts,
+    source: Source,
+    seed: u64,
+    /// Tasks of the evaluation.
+    pub dev: Vec<Task>,
+    /// What a user should know of the data.
+    pub notes: Vec<String>,
+}
+
+enum Source {
+    Tasks { tasks: Vec<Learned>, mixture: Mixture, how: HowAsked },
+    Spans { spans: SpanCorruption, sentinels: Vec<u32>, train: Vec<u32>, dev: Vec<u32> },
+}
+
+/// What of the settings an example depends on.
+struct HowAsked {
+    passages: usize,
+    selected: usize,
+    target: Target,
+    target_tokens: usize,
+}
+
+impl Data {
+    /// Reads the files of an experiment; what is made of them once is kept in its `work` folder. `selected` is the
+    /// reader's `m`.
+    ///
+    /// # Errors
+    /// A file that cannot be read or used, with its place; a Ctrl-C.
+    pub fn open(plan: &Plan, tokenizer: Tokenizer, selected: usize) -> Result<Self> {
+        let settings = &plan.settings;
+        let corpus = match &settings.knowledge {
+            Some(knowledge) if needs_corpus(settings) => {
+                let options = ChunkOptions { max_words: settings.passage_words };
+                Some(Corpus::open_or_cut(&plan.work.join("corpus"), &plan.path(knowledge), options)?)
+            }
+            _ => None,
+        };
+        let (question_tokens, passage_tokens) = (settings.question_tokens.get(), settings.passage_tokens.get());
+        let prompts = Prompts { tokenizer, question_tokens, passage_tokens };
+        let mut notes = Vec::new();
+        if let Some(corpus) = &corpus {
+            notes.push(format!("corpus: {} passages of {} pages", corpus.len(), corpus.pages().0));
+        }
+        let (source, dev) = match &settings.objective {
+            Objective::SpanCorruption(spans) => {
+                let passages = corpus.as_ref().map_or(0, Corpus::len);
+                (Source::of_spans(*spans, &prompts.tokenizer, passages)?, Vec::new())
+            }
+            Objective::Tasks => {
+                let tasks = learned::read(plan, corpus.as_ref(), &mut notes)?;
+                let dev = learned::read_dev(plan, corpus.as_ref())?;
+                let sizes: Vec<(&str, usize)> = tasks.iter().map(|t| (t.name.as_str(), t.asked.len())).collect();
+                let mixture = Mixture::new(&sizes, settings.seed)?;
+                let how = HowAsked {
+                    passages: settings.passages.get(),
+                    selected,
+                    target: settings.target,
+                    target_tokens: settings.target_tokens.get(),
+                };
+                (Source::Tasks { tasks, mixture, how }, dev)
+            }
+        };
+        Ok(Self { texts: Texts::new(prompts, corpus), source, seed: settings.seed, dev, notes })
+    }
+
+    /// How texts become tokens.
+    pub fn prompts(&self) -> &Prompts {
+        &self.texts.prompts
+    }
+
+    /// The knowledge source's passages.
+    pub fn corpus(&self) -> Option<&Corpus> {
+        self.texts.corpus.as_ref()
+    }
+
+    /// The examples of these numbers.
+    ///
+    /// # Errors
+    /// Those of the tokenizer, and a damaged corpus.
+    pub fn draw(&self, numbers: std::ops::Range<u64>) -> Result<Vec<Drawn>> {
+        match &self.source {
+            Source::Tasks { tasks, mixture, how } => {
+                let asked: Vec<(u64, Sample)> = numbers.map(|number| (number, mixture.sample(number))).collect();
+                let passages: Vec<Retrieved> = asked
+                    .iter()
+                    .map(|&(number, Sample { task, record })| self.passages(&tasks[task].asked[record], how, number))
+                    .collect();
+                let passages = self.texts.passages(&passages)?;
+                let drawn = asked.into_iter().zip(passages).map(|((number, Sample { task, record }), passages)| {
+                    let asked = &tasks[task].asked[record];
+                    let answer = match how.target {
+                        Target::First => 0,
+                        Target::Random => random::below(self.seed, ANSWER, number, asked.answers.len()),
+                    };
+                    let question = self.texts.prompts.question(&asked.input)?.ids;
+                    let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
+                    Ok(Drawn { question, passages, target })
+                });
+                drawn.collect()
+            }
+            Source::Spans { train, .. } => {
+                let passage = |number| train[random::below(self.seed, PASSAGE, number, train.len())];
+                let stream = |number| Stream::new(random::bits(self.seed, SPANS, 0), number);
+                self.corrupted(numbers.map(|number| (passage(number), stream(number))).collect())
+            }
+        }
+    }
+
+    /// The first of the examples that were kept back: passages, corrupted the same way each time. None for tasks,
+    /// which have files of their own for that.
+    ///
+    /// # Errors
+    /// As [`draw`](Self::draw).
+    pub fn held_out(&self, wanted: usize) -> Result<Vec<Drawn>> {
+        match &self.source {
+            Source::Tasks { .. } => Ok(Vec::new()),
+            Source::Spans { dev, .. } => {
+                let chosen = dev.iter().take(wanted);
+                self.corrupted(chosen.map(|&passage| (passage, Stream::new(0, u64::from(passage)))).collect())
+            }
+        }
+    }
+
+    fn corrupted(&self, chosen: Vec<(u32, Stream)>) -> Result<Vec<Drawn>> {
+        let Source::Spans { spans, sentinels, .. } = &self.source else { return Ok(Vec::new()) };
+        let numbers = [Retrieved::Corpus(chosen.iter().map(|(passage, _)| *passage).collect())];
+        let texts = self.texts.passages(&numbers)?.concat();
+        let drawn = chosen.iter().zip(texts).map(|((_, stream), text)| {
+            // The end of text is no part of it.
+            let corrupted = spans.corrupt(&text[..text.len() - 1], sentinels, *stream);
+            Drawn { question: vec![Tokenizer::EOS], passages: vec![corrupted.input], target: corrupted.target }
+        });
+        Ok(drawn.collect())
+    }
+
+    /// The passages that a question is learned with.
+    fn passages(&self, asked: &learned::Asked, how: &HowAsked, number: u64) -> Retrieved {
+        let mut numbers: Vec<u32> = match &asked.retrieved {
+            Retrieved::Given(given) => return Retrieved::Given(given.iter().take(how.passages).cloned().collect()),
+            Retrieved::Corpus(numbers) => numbers.iter().take(how.passages).copied().collect(),
+        };
+        for (i, &gold) in (0..).zip(&asked.missing) {
+            let places = how.selected.min(how.passages).min(numbers.len() + 1);
+            let stream = random::bits(self.seed, PLACE, number);
+            numbers.insert(random::below(stream, PLACE, i, places), gold);
+        }
+        numbers.truncate(how.passages);
+        Retrieved::Corpus(numbers)
+    }
+}
+
+/// Whether passages come from the knowledge source.
+fn needs_corpus(settings: &Settings) -> bool {
+    settings.retriever == Retriever::Bm25 || settings.objective != Objective::Tasks
+}
+
+/// Whether gold passages are looked for.
+pub(super) fn inserts_gold(settings: &Settings) -> bool {
+    settings.gold == Gold::Insert && settings.retriever == Retriever::Bm25
+}
+
+impl Source {
+    fn of_spans(spans: SpanCorruption, tokenizer: &Tokenizer, passages: usize) -> Result<Self> {
+        ensure!(passages > 0, "span corruption needs passages: name a knowledge source");
+        let all = 0..passages as u32;
+        let held_out = |number: &u32| (*number as usize) % HELD_OUT == HELD_OUT - 1;
+        let (dev, train): (Vec<u32>, Vec<u32>) = match passages < HELD_OUT {
+            // Too few to keep any back.
+            true => (all.clone().collect(), all.collect()),
+            false => all.partition(held_out),
+        };
+        Ok(Self::Spans { spans, sentinels: spans::sentinels(tokenizer)?, train, dev })
+    }
+}
