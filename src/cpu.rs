@@ -5,6 +5,7 @@
 //! Results do not depend on the number of threads.
 
 mod adafactor;
+mod adam;
 mod attention;
 mod attention_bwd;
 mod backward;

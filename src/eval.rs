@@ -20,7 +20,7 @@ mod table;
 
 pub use corpus::Corpus;
 pub use memory::{MemoryPlan, build_memory, memory_fingerprint};
-pub use plot::plot;
+pub use plot::{Panel, plot, plot_panels};
 pub use prompts::{Fitted, Prompts};
 pub use report::{Means, ReaderReport, Report, TaskReport};
 pub use run::{Retrieved, Run, Source, Task, TaskRun};

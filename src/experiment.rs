@@ -28,6 +28,7 @@ mod save;
 mod settings;
 mod spans;
 mod state;
+mod substitute;
 mod texts;
 mod trainer;
 

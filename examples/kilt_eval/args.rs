@@ -10,6 +10,7 @@ use glimmer::eval;
 use glimmer::kilt::{Metric, MissingScore, Record};
 use glimmer::memory::Format;
 
+use crate::plan::planned;
 use crate::repository;
 
 const AFTER_HELP: &str = "\
@@ -24,6 +25,8 @@ Examples (kilt_eval stands for: cargo run --release --example kilt_eval --):
           --work /big/disk --predictions out --json out/numbers.json
   What is lost when fewer passages are read
       kilt_eval --checkpoint glimmer-base --readers glimmer --k 50 --m 3
+  The curves of the paper's figures 3 and 4
+      kilt_eval --curves --questions all --plot curves.svg
   Passages of another retriever, in the field \"ctxs\" of the task file
       kilt_eval --retriever given --tasks nq-dev.jsonl
 
@@ -62,6 +65,10 @@ pub struct Args {
         help_heading = "Model"
     )]
     pub readers: Vec<ReaderName>,
+    /// Instead of them: glimmer's score against passages retrieved, passages read, and the share of rerank layers, as in
+    /// the paper's figures 3 and 4. A folder "glimmer-beta-0.5" in --checkpoint is taken for that share
+    #[arg(long, conflicts_with_all = ["readers", "k", "m", "beta"], help_heading = "Model")]
+    pub curves: bool,
     /// Passages retrieved [default: 5 for fid, 10 for lumen, 25 for glimmer]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub k: Option<NonZeroUsize>,
@@ -147,7 +154,7 @@ pub struct Args {
     /// Write predictions in KILT's form, one file a reader and task
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub predictions: Option<PathBuf>,
-    /// Draw quality against compute as SVG
+    /// Draw quality against compute, or the curves, as SVG
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub plot: Option<PathBuf>,
 }
@@ -292,7 +299,7 @@ impl Args {
 
     /// `k` of the reader that retrieves most.
     pub fn widest_k(&self) -> usize {
-        self.readers.iter().map(|reader| self.k_or(reader.default_k())).max().unwrap_or(1)
+        planned(self).iter().map(|planned| planned.k).max().unwrap_or(1)
     }
 
     fn data(&self) -> PathBuf {

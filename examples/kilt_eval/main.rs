@@ -2,6 +2,7 @@
 
 mod args;
 mod outputs;
+mod plan;
 mod readers;
 mod retrieve;
 
@@ -162,6 +163,13 @@ fn notes(args: &Args, report: &Report) -> String {
         "R-prec and recall@5: of pages, as retrieved → as reranked, in %".to_string(),
         format!("samples/TFLOP: cost mode {}, one FLOP a multiply-add", word(args.cost)),
     ];
+    if args.curves {
+        notes.push(
+            "a β for which no checkpoint was trained is the reader's own weights, scored after other layers than those \
+             that the scorer was trained on"
+                .into(),
+        );
+    }
     if args.is_default_data() {
         notes.push(
             "the tasks are derived from Wikipedia leads and WordNet; they are not KILT's, see data/README.md".into(),
@@ -181,7 +189,7 @@ fn notes(args: &Args, report: &Report) -> String {
             }
         }
     }
-    if interrupted() || report.readers.len() < args.readers.len() {
+    if interrupted() || report.readers.len() < plan::planned(args).len() {
         notes.push("THE RUN WAS CUT SHORT: readers and tasks that are not above were not run".into());
     }
     if report.random_weights {

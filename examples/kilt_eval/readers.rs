@@ -14,11 +14,12 @@ use glimmer::memory::{Format, Store};
 use glimmer::model::{Config, Cut, Glimmer, Reader, check_checkpoint};
 
 use crate::args::{Args, ReaderName, Retriever, word};
+use crate::plan::{Planned, planned};
 use crate::{repository, say};
 
 /// A reader's checkpoint, as far as it is known before its weights are loaded.
 pub struct Checkpoint {
-    reader: ReaderName,
+    planned: Planned,
     weights: WeightsFrom,
     config: Config,
     prompts: Prompts,
@@ -31,27 +32,27 @@ enum WeightsFrom {
 }
 
 impl Checkpoint {
-    /// One for each reader asked for. Finds everything that can be wrong with them, or with the cuts asked of them.
+    /// One for each reader planned. Finds everything that can be wrong with them, or with the cuts asked of them.
     ///
     /// # Errors
     /// What is wrong, where.
     pub fn open_all(args: &Args) -> Result<Vec<Self>> {
-        args.readers.iter().map(|&reader| Self::open(args, reader)).collect()
+        planned(args).into_iter().map(|planned| Self::open(args, planned)).collect()
     }
 
-    fn open(args: &Args, reader: ReaderName) -> Result<Self> {
+    fn open(args: &Args, planned: Planned) -> Result<Self> {
         let prompts = |folder: &Path| {
             let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
             anyhow::Ok(Prompts { tokenizer: Tokenizer::open(folder)?, question_tokens, passage_tokens })
         };
         let Some(folder) = &args.checkpoint else {
             let prompts = prompts(&repository().join("data/tokenizer"))?;
-            return Ok(Self { reader, weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
+            return Ok(Self { planned, weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
         };
-        let folder = own_folder(folder, reader);
-        check_checkpoint(&folder, |config| Ok(Setting::new(args, reader, config)?.glimmer))?;
+        let folder = own_folder(folder, &planned);
+        check_checkpoint(&folder, |config| Ok(Setting::new(args, &planned, config)?.glimmer))?;
         let (config, prompts) = (Config::read(&folder)?, prompts(&folder)?);
-        Ok(Self { reader, weights: WeightsFrom::Folder(folder), config, prompts })
+        Ok(Self { planned, weights: WeightsFrom::Folder(folder), config, prompts })
     }
 
     pub fn is_random(&self) -> bool {
@@ -74,45 +75,52 @@ impl Checkpoint {
 }
 
 /// Where a reader's checkpoint is: in the folder of its name, where the one given holds no checkpoint but such folders.
-fn own_folder(folder: &Path, reader: ReaderName) -> PathBuf {
-    let own = folder.join(word(reader));
-    if !folder.join("config.json").exists() && own.join("config.json").exists() { own } else { folder.to_path_buf() }
+/// A curve's point may have been trained for itself, and else is the reader's.
+fn own_folder(folder: &Path, planned: &Planned) -> PathBuf {
+    let share = planned.beta.map(|beta| format!("{}-beta-{beta}", word(planned.reader)));
+    let names = share.into_iter().chain([word(planned.reader)]);
+    let own = names.map(|name| folder.join(name)).find(|own| own.join("config.json").exists());
+    own.filter(|_| !folder.join("config.json").exists()).unwrap_or_else(|| folder.to_path_buf())
 }
 
 /// A reader's cut, and how many passages it is given.
 struct Setting {
-    name: ReaderName,
+    label: String,
     glimmer: Glimmer,
     k: usize,
 }
 
 impl Setting {
-    fn new(args: &Args, name: ReaderName, config: &Config) -> Result<Self> {
-        let k = args.k_or(name.default_k());
+    fn new(args: &Args, planned: &Planned, config: &Config) -> Result<Self> {
+        let k = planned.k;
         let layers = config.num_layers;
         let stored = config.glimmer.clone();
         let alpha = args.alpha.unwrap_or_else(|| match &stored {
             Some(glimmer) => glimmer.live_layers as f64 / layers as f64,
             None => 1.0 / 3.0,
         });
-        let glimmer = match name {
+        let glimmer = match planned.reader {
             ReaderName::Fid => Glimmer::new(Cut::fid(layers), k),
             ReaderName::Lumen => Glimmer::new(Cut::nearest(layers, alpha, 0.0)?, k),
             ReaderName::Glimmer => {
-                let beta = args.beta.unwrap_or_else(|| match &stored {
+                let beta = planned.beta.or(args.beta).unwrap_or_else(|| match &stored {
                     Some(glimmer) if glimmer.live_layers > 0 => {
                         glimmer.rerank_layers as f64 / glimmer.live_layers as f64
                     }
                     _ => 0.25,
                 });
                 let cut = Cut::nearest(layers, alpha, beta)?;
-                let m = args.m.map(usize::from).or(stored.as_ref().map(|glimmer| glimmer.selected)).unwrap_or(5);
+                let m = planned
+                    .m
+                    .or(args.m.map(usize::from))
+                    .or(stored.as_ref().map(|glimmer| glimmer.selected))
+                    .unwrap_or(5);
                 let rest = stored.unwrap_or_else(|| Glimmer::new(cut, m));
                 let Cut { live_layers, rerank_layers } = cut;
                 Glimmer { live_layers, rerank_layers, selected: m.min(k), ..rest }
             }
         };
-        Ok(Self { name, glimmer, k })
+        Ok(Self { label: planned.label.clone(), glimmer, k })
     }
 }
 
@@ -130,7 +138,7 @@ pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], cor
     for checkpoint in checkpoints {
         let mut run = || {
             ensure!(!interrupted(), "stopped before it began");
-            let setting = Setting::new(args, checkpoint.reader, &checkpoint.config)?;
+            let setting = Setting::new(args, &checkpoint.planned, &checkpoint.config)?;
             let reader = match loaded.take() {
                 Some((weights, reader))
                     if *weights == checkpoint.weights && same_parts(&reader.glimmer, &setting.glimmer) =>
@@ -145,7 +153,7 @@ pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], cor
         };
         match run() {
             Ok(report) => reports.push(report),
-            Err(error) => return Readings { reports, stopped: Some(error.context(word(checkpoint.reader))) },
+            Err(error) => return Readings { reports, stopped: Some(error.context(checkpoint.planned.label.clone())) },
         }
     }
     Readings { reports, stopped: None }
@@ -181,7 +189,7 @@ fn read<T: Real>(
         answer_tokens: args.answer_tokens.get(),
         cost: args.cost,
     };
-    let name = word(setting.name);
+    let name = setting.label.clone();
     let questions: usize = tasks.iter().map(|task| task.records.len()).sum();
     let progress = Progress::new(&name, questions as u64);
     let mut reports: Vec<TaskReport> = Vec::new();

@@ -6,6 +6,7 @@ use super::learned::{self, Learned};
 use super::plan::Plan;
 use super::settings::{Gold, Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
+use super::substitute::substitute;
 use super::texts::Texts;
 use crate::eval::{Corpus, Prompts, Retrieved, Task};
 use crate::io::Tokenizer;
@@ -20,6 +21,7 @@ const ANSWER: u64 = 2;
 const PLACE: u64 = 3;
 const PASSAGE: u64 = 4;
 const SPANS: u64 = 5;
+const SUBSTITUTE: u64 = 7;
 
 /// A question with its passages and its answer, as tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,6 +63,7 @@ struct HowAsked {
     selected: usize,
     target: Target,
     target_tokens: usize,
+    substitute: f64,
 }
 
 impl Data {
@@ -99,6 +102,7 @@ impl Data {
                     selected,
                     target: settings.target,
                     target_tokens: settings.target_tokens.get(),
+                    substitute: settings.substitute,
                 };
                 (Source::Tasks { tasks, mixture, how }, dev)
             }
@@ -137,7 +141,15 @@ impl Data {
                     };
                     let question = self.texts.prompts.question(&asked.input)?.ids;
                     let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
-                    Ok(Drawn { question, passages, target })
+                    let drawn = Drawn { question, passages, target };
+                    let stream = Stream::new(random::bits(self.seed, SUBSTITUTE, 0), number);
+                    if random::unit(stream.bits(0)) >= how.substitute {
+                        return Ok(drawn);
+                    }
+                    let others = &tasks[task].asked;
+                    let other = &others[random::within(stream.bits(1), others.len())].answers[0];
+                    let other = self.texts.answer(other, how.target_tokens)?;
+                    Ok(substitute(drawn, &other, self.texts.prompts.tokenizer.vocab_size(), stream))
                 });
                 drawn.collect()
             }

@@ -48,6 +48,9 @@ pub struct Settings {
     pub gold: Gold,
     /// Which of a question's answers is learned.
     pub target: Target,
+    /// Share of the questions that are learned with another answer than theirs, in the passages too, so that they can
+    /// only be read and not be known.
+    pub substitute: f64,
     /// Tokens of a question, at most.
     pub question_tokens: NonZeroUsize,
     /// Tokens of a passage, at most.
@@ -302,6 +305,7 @@ impl Default for Settings {
             dev_passages: None,
             gold: Gold::Insert,
             target: Target::Random,
+            substitute: 0.0,
             question_tokens: count(48),
             passage_tokens: count(304),
             target_tokens: count(32),
@@ -360,6 +364,8 @@ impl Settings {
         );
         let dropout = self.dropout.unwrap_or(0.0);
         ensure!((0.0..1.0).contains(&dropout), "dropout is {dropout}; it is a probability below 1");
+        let share = self.substitute;
+        ensure!((0.0..=1.0).contains(&share), "substitute is {share}; it is a share of the questions, 0 to 1");
         let threshold = self.relevance_threshold.unwrap_or(0.0);
         ensure!((0.0..=1.0).contains(&threshold), "relevance_threshold is {threshold}; BLEU is within 0 to 1");
         ensure!(

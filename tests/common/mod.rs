@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every suite compiles all of this and uses its part")]
 
 pub mod naive;
+pub mod naive_bwd;
 
 use glimmer::backend::Element;
 

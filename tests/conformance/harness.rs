@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use glimmer::backend::{Backend, Element, Mat};
+use glimmer::backend::{Backend, Backward, Element, Grad, Mat};
 use glimmer::random;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
@@ -35,11 +35,31 @@ pub fn ids(stream: u64, count: usize, bound: usize) -> Vec<u32> {
 
 /// The values of `mat`, widened.
 pub fn values<B: Backend>(be: &B, mat: &Mat<B>) -> Vec<f64> {
-    widened::<B>(mat.download(be).unwrap())
+    widened(mat.download(be).unwrap())
 }
 
-pub fn widened<B: Backend>(values: Vec<B::Elem>) -> Vec<f64> {
+pub fn widened<E: Element>(values: Vec<E>) -> Vec<f64> {
     values.into_iter().map(Element::to_f64).collect()
+}
+
+/// These numbers, which are the machine's, on the machine.
+pub fn mat<B: Backend>(be: &B, plain: &Matrix) -> Mat<B> {
+    operand(be, plain.cols, plain.data.clone()).mat
+}
+
+/// As a gradient that something was added to before.
+pub fn grad<B: Backward>(be: &B, plain: &Matrix) -> Grad<B> {
+    let host: Vec<B::Wide> = plain.data.iter().map(|&x| Element::from_f64(x)).collect();
+    Grad { rows: plain.data.len() / plain.cols, cols: plain.cols, buf: be.upload(host) }
+}
+
+/// The values of a gradient, widened.
+pub fn grad_values<B: Backward>(be: &B, grad: &Grad<B>) -> Vec<f64> {
+    wide_values(be, &grad.buf)
+}
+
+pub fn wide_values<B: Backward>(be: &B, buf: &B::Buf<B::Wide>) -> Vec<f64> {
+    be.download(buf).unwrap().into_iter().map(Element::to_f64).collect()
 }
 
 /// The result of `run`, which must be the same every time and on any number of threads. NaN differs from itself.

@@ -1,15 +1,22 @@
-//! One suite over the [`Backend`](glimmer::backend::Backend) contract: every operation of every machine against
+//! One suite over the [`Backend`](glimmer::backend::Backend) contract and that of
+//! [`Backward`](glimmer::backend::Backward): every operation of every machine against
 //! its docstring's formula in f64, over sizes on either side of every tile's edge, with poisoned outputs (in debug
 //! builds fresh memory of the CPU is NaN), the same bits on every run and any number of threads.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+mod adafactor;
+mod adam;
 mod attention;
+mod attention_bwd;
 mod harness;
+mod losses;
 mod predict;
 mod products;
+mod products_bwd;
 mod rows;
+mod rows_bwd;
 mod scoring;
 
 macro_rules! conformance {
@@ -54,9 +61,44 @@ macro_rules! conformance {
             scoring::top_m_of_ties_and_not_a_number,
         ])* }
     };
+    (training $($machine:ident: $new:expr;)*) => {
+        conformance! { $($machine: $new, [
+            adafactor::adafactor,
+            adafactor::adafactor_of_nothing,
+            adam::adam,
+            attention_bwd::attention_gradients_are_slopes,
+            attention_bwd::causal_bwd,
+            attention_bwd::cross_attention_bwd,
+            attention_bwd::encoder_bwd,
+            losses::cross_entropy,
+            losses::cross_entropy_of_far_logits,
+            losses::distill,
+            losses::distill_of_equal_distributions,
+            losses::distill_of_far_scores,
+            products_bwd::gate,
+            products_bwd::gate_far_from_zero,
+            products_bwd::linear_bwd,
+            products_bwd::linear_gradients_are_slopes,
+            products_bwd::rms_norm_bwd,
+            products_bwd::rms_norm_bwd_of_huge_and_tiny_rows,
+            rows_bwd::dropout,
+            rows_bwd::embed_bwd,
+            rows_bwd::gather_bwd,
+            rows_bwd::join_bwd,
+            rows_bwd::passes,
+            rows_bwd::score_bwd,
+            rows_bwd::square_sum_of_many,
+        ])* }
+    };
 }
 
 conformance! {
     cpu_f32: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64: glimmer::cpu::Cpu::<f64>::default();
+}
+
+conformance! {
+    training
+    cpu_f32_trains: glimmer::cpu::Cpu::<f32>::default();
+    cpu_f64_trains: glimmer::cpu::Cpu::<f64>::default();
 }
