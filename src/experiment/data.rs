@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::learned::{self, Learned};
+use super::learned::{self, Asked, Learned};
 use super::plan::Plan;
 use super::settings::{Gold, Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
@@ -127,31 +127,18 @@ impl Data {
     pub fn draw(&self, numbers: std::ops::Range<u64>) -> Result<Vec<Drawn>> {
         match &self.source {
             Source::Tasks { tasks, mixture, how } => {
-                let asked: Vec<(u64, Sample)> = numbers.map(|number| (number, mixture.sample(number))).collect();
-                let passages: Vec<Retrieved> = asked
-                    .iter()
-                    .map(|&(number, Sample { task, record })| self.passages(&tasks[task].asked[record], how, number))
-                    .collect();
-                let passages = self.texts.passages(&passages)?;
-                let drawn = asked.into_iter().zip(passages).map(|((number, Sample { task, record }), passages)| {
+                let drawn: Vec<(u64, Sample)> = numbers.map(|number| (number, mixture.sample(number))).collect();
+                let passages = drawn.iter().map(|&(number, Sample { task, record })| {
                     let asked = &tasks[task].asked[record];
-                    let answer = match how.target {
-                        Target::First => 0,
-                        Target::Random => random::below(self.seed, ANSWER, number, asked.answers.len()),
-                    };
-                    let question = self.texts.prompts.question(&asked.input)?.ids;
-                    let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
-                    let drawn = Drawn { question, passages, target };
-                    let stream = Stream::new(random::bits(self.seed, SUBSTITUTE, 0), number);
-                    if random::unit(stream.bits(0)) >= how.substitute {
-                        return Ok(drawn);
-                    }
-                    let others = &tasks[task].asked;
-                    let other = &others[random::within(stream.bits(1), others.len())].answers[0];
-                    let other = self.texts.answer(other, how.target_tokens)?;
-                    Ok(substitute(drawn, &other, self.texts.prompts.tokenizer.vocab_size(), stream))
+                    self.passages(asked, how, number)
                 });
-                drawn.collect()
+                let passages = self.texts.passages(&passages.collect::<Vec<_>>())?;
+                let asked = |((number, sample), passages): ((u64, Sample), _)| {
+                    let learned = &tasks[sample.task];
+                    let drawn = self.asked(&learned.asked[sample.record], passages, how, number)?;
+                    self.substituted(drawn, learned, how, number)
+                };
+                drawn.into_iter().zip(passages).map(asked).collect()
             }
             Source::Spans { train, .. } => {
                 let passage = |number| train[random::below(self.seed, PASSAGE, number, train.len())];
@@ -159,6 +146,28 @@ impl Data {
                 self.corrupted(numbers.map(|number| (passage(number), stream(number))).collect())
             }
         }
+    }
+
+    /// A question as it is.
+    fn asked(&self, asked: &Asked, passages: Vec<Vec<u32>>, how: &HowAsked, number: u64) -> Result<Drawn> {
+        let answer = match how.target {
+            Target::First => 0,
+            Target::Random => random::below(self.seed, ANSWER, number, asked.answers.len()),
+        };
+        let question = self.texts.prompts.question(&asked.input)?.ids;
+        let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
+        Ok(Drawn { question, passages, target })
+    }
+
+    /// The same question, or one whose answer is substituted.
+    fn substituted(&self, drawn: Drawn, learned: &Learned, how: &HowAsked, number: u64) -> Result<Drawn> {
+        let stream = Stream::new(random::bits(self.seed, SUBSTITUTE, 0), number);
+        if random::unit(stream.bits(0)) >= how.substitute {
+            return Ok(drawn);
+        }
+        let other = &learned.asked[random::within(stream.bits(1), learned.asked.len())].answers[0];
+        let other = self.texts.answer(other, how.target_tokens)?;
+        Ok(substitute(drawn, &other, self.texts.prompts.tokenizer.vocab_size(), stream))
     }
 
     /// The first of the examples that were kept back: passages, corrupted the same way each time. None for tasks,
@@ -189,7 +198,7 @@ impl Data {
     }
 
     /// The passages that a question is learned with.
-    fn passages(&self, asked: &learned::Asked, how: &HowAsked, number: u64) -> Retrieved {
+    fn passages(&self, asked: &Asked, how: &HowAsked, number: u64) -> Retrieved {
         let mut numbers: Vec<u32> = match &asked.retrieved {
             Retrieved::Given(given) => return Retrieved::Given(given.iter().take(how.passages).cloned().collect()),
             Retrieved::Corpus(numbers) => numbers.iter().take(how.passages).copied().collect(),

@@ -58,8 +58,8 @@ pub fn evaluate<B: Backend>(reader: &Reader<B>, data: &Data, settings: &Settings
         answer_tokens: settings.answer_tokens.get(),
         cost: CostMode::Exact,
     };
-    let questions: usize = data.dev.iter().map(|task| task.records.len()).sum();
-    let progress = Progress::new("evaluating", questions as u64);
+    // The training's own line is on the screen.
+    let progress = Progress::hidden();
     let mut reports: Vec<TaskReport> = Vec::new();
     for task in &data.dev {
         reports.push(run.task(task, &progress)?.report);

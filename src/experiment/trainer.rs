@@ -241,6 +241,7 @@ impl<B: Backward> Trainer<B> {
     /// An evaluation, and the best checkpoint if it is the best one; false where a Ctrl-C came first.
     fn evaluate(&mut self) -> Result<bool> {
         let started = Instant::now();
+        self.progress.note("evaluating");
         let evaluation = evaluate(&self.reader, &self.data, &self.plan.settings)?;
         if interrupted() {
             return Ok(false);

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use glimmer::cpu::Cpu;
-use glimmer::experiment::{Data, Drawn, Examples, Gold, Settings, Target, micro_batches};
+use glimmer::experiment::{Data, Drawn, Examples, Gold, Retriever, Settings, Target, micro_batches};
 use glimmer::io::Tokenizer;
 use glimmer::model::Reader;
 use glimmer::nn::{Recompute, Tree};
@@ -93,4 +93,19 @@ fn gold_passages_come_in_among_those_that_are_read() {
     let plan = world.plan(Settings { gold: Gold::Keep, ..settings }, "none");
     let error = Data::open(&plan, tokenizer, 1).err().expect("no question is left");
     assert!(error.to_string().contains("no record"), "{error}");
+}
+
+#[test]
+fn passages_may_come_with_the_questions() {
+    let world = World::new();
+    let passages =
+        r#""ctxs": [{"title": "", "text": "dededene"}, {"title": "", "text": "fifi"}, {"title": "", "text": "a"}]"#;
+    for file in ["nq-train.jsonl", "nq-dev.jsonl"] {
+        world.write(file, format!(r#"{{"id": 1, "input": "why?", "output": [{{"answer": "fifi"}}], {passages}}}"#));
+    }
+    let settings = Settings { retriever: Retriever::Given, knowledge: None, passages: count(2), ..world.settings() };
+    let settings = Settings { tasks: settings.tasks[..1].to_vec(), steps: 2, ..settings };
+    let drawn = data(&world, settings.clone()).draw(0..1).unwrap();
+    assert_eq!(drawn[0].passages.len(), 2);
+    world.train(&settings, "run");
 }

@@ -5,7 +5,7 @@ use glimmer::experiment::{Line, Settings};
 use glimmer::io::Tokenizer;
 use glimmer::model::Reader;
 use glimmer::nn::Tree;
-use glimmer::train::{Decay, MemoryEncoder};
+use glimmer::train::{Decay, MemoryEncoder, Rule};
 
 use crate::world::{World, count, every};
 
@@ -23,6 +23,21 @@ fn a_run_in_parts_equals_one_in_a_piece() {
     let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
     world.write("parts/log.jsonl", text);
     world.assert_same("whole", "parts");
+}
+
+#[test]
+fn adam_and_dropout_in_double_precision_go_on_too() {
+    let world = World::new();
+    let rule = Rule::Adam { decay: [0.9, 0.98] };
+    let settings = Settings { optimiser: rule, learning_rate: 1e-3, evaluate_every: every(100), ..world.settings() };
+    world.open::<f64>(&Settings { steps: 6, ..settings.clone() }, "whole").run().unwrap();
+    for steps in [2, 6] {
+        world.open::<f64>(&Settings { steps, ..settings.clone() }, "parts").run().unwrap();
+    }
+    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
+    for file in ["model.safetensors", "optimiser.safetensors"] {
+        assert!(bytes(&format!("whole/last/{file}")) == bytes(&format!("parts/last/{file}")), "{file}");
+    }
 }
 
 #[test]
