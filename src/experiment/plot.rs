@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn curves_are_thinned_to_means() {
-        let points: Vec<(f64, f64)> = (0..1000).map(|i| (f64::from(i), f64::from(i % 2))).collect();
+        let points: Vec<(f64, f64)> = (0..1200).map(|i| (f64::from(i), f64::from(i % 2))).collect();
         let thin = thin(&points);
         assert!(thin.len() <= POINTS && thin.iter().all(|point| (point.1 - 0.5).abs() < 0.2));
         assert_eq!(super::thin(&points[..3]), points[..3]);
