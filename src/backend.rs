@@ -19,8 +19,7 @@ use anyhow::{Result, ensure};
 use half::bf16;
 
 pub use backward::{
-    AdafactorStep, AdamMoments, AdamStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection,
-    Grad, Moments, ScorerGrad,
+    AdafactorStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection, Grad, Moments, ScorerGrad,
 };
 pub use bias::{Bias, Direction, relative_bucket};
 pub use dropout::{Dropout, Noise};

@@ -5,7 +5,6 @@
 //! Results do not depend on the number of threads.
 
 mod adafactor;
-mod adam;
 mod attention;
 mod attention_bwd;
 mod backward;

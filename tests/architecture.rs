@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("retrieval", &["io", "kilt"]),
     ("cost", &["model"]),
     ("trace", &["backend", "io", "model", "train"]),
-    ("experiment", &["backend", "cost", "eval", "io", "kilt", "model", "nn", "random", "train"]),
+    ("experiment", &["backend", "cost", "eval", "io", "kilt", "memory", "model", "nn", "random", "train"]),
     ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "random", "retrieval"]),
 ];
 

@@ -121,32 +121,6 @@ pub struct AdafactorStep {
     pub scale: f64,
 }
 
-/// One step of Adam (Kingma and Ba, arXiv 1412.6980) for one parameter:
-///
-/// `g ← scale·g`; `m ← β₁·m + (1−β₁)·g`, `v ← β₂·v + (1−β₂)·g²`; with `t` steps taken, this one included,
-/// `w ← w − lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamStep {
-    /// `lr`.
-    pub learning_rate: f64,
-    /// `β₁` and `β₂`.
-    pub decay: [f64; 2],
-    /// `ε`.
-    pub epsilon: f64,
-    /// What the gradient is multiplied by first.
-    pub scale: f64,
-    /// `t`, from 1.
-    pub step: u64,
-}
-
-/// First and second moments of a parameter's gradient, as Adam keeps them.
-pub struct AdamMoments<B: Backend> {
-    /// `m`.
-    pub first: Grad<B>,
-    /// `v`.
-    pub second: Grad<B>,
-}
-
 /// A machine that can train.
 pub trait Backward: Backend {
     /// A matrix of zeros.
@@ -242,7 +216,4 @@ pub trait Backward: Backend {
 
     /// See [`AdafactorStep`]. `w`, `grad` and the moments are of one shape.
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep);
-
-    /// See [`AdamStep`]. `w`, `grad` and the moments are of one shape.
-    fn adam(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut AdamMoments<Self>, step: AdamStep);
 }

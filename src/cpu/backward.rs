@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::{
-    Buffer, Cpu, Real, adafactor, adam, attention, attention_bwd, cross_entropy, distill, dropout, elementwise, embed,
+    Buffer, Cpu, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise, embed,
     gather, geglu, join, linear, rms_norm, score,
 };
 use crate::backend::{
-    AdafactorStep, AdamMoments, AdamStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat,
-    Moments, Scorer, ScorerGrad, Segments, Selection,
+    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    ScorerGrad, Segments, Selection,
 };
 
 impl<T: Real> Backward for Cpu<T> {
@@ -127,9 +127,5 @@ impl<T: Real> Backward for Cpu<T> {
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
         adafactor::adafactor(w, grad, moments, step);
-    }
-
-    fn adam(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut AdamMoments<Self>, step: AdamStep) {
-        adam::adam(w, grad, moments, step);
     }
 }

@@ -1,6 +1,11 @@
 //! Examples together: as many as the machine's memory holds.
 
+use anyhow::Result;
+
 use super::data::Drawn;
+use crate::backend::Stored;
+use crate::eval::Corpus;
+use crate::memory::Store;
 use crate::model::{Passages, Question};
 use crate::train::Example;
 
@@ -25,25 +30,46 @@ pub fn micro_batches(batch: &[Drawn], tokens: usize) -> Vec<&[Drawn]> {
 /// Examples as the reader takes them.
 pub struct Examples<'a> {
     drawn: &'a [Drawn],
-    passages: Vec<Vec<&'a [u32]>>,
+    passages: Vec<Kept<'a>>,
+}
+
+/// One question's passages.
+enum Kept<'a> {
+    Tokens(Vec<&'a [u32]>),
+    Memory(Vec<Stored<'a>>),
 }
 
 impl<'a> Examples<'a> {
-    /// Borrows the tokens.
+    /// Passages as tokens.
     pub fn new(drawn: &'a [Drawn]) -> Self {
-        let passages = drawn.iter().map(|drawn| drawn.passages.iter().map(Vec::as_slice).collect()).collect();
-        Self { drawn, passages }
+        let tokens = |drawn: &'a Drawn| Kept::Tokens(drawn.passages.iter().map(Vec::as_slice).collect());
+        Self { drawn, passages: drawn.iter().map(tokens).collect() }
+    }
+
+    /// Passages as they are stored.
+    ///
+    /// # Errors
+    /// A store or a corpus that is damaged.
+    pub fn stored(drawn: &'a [Drawn], corpus: &Corpus, store: &'a Store) -> Result<Self> {
+        let memory = |&number: &u32| Ok(store.read(&corpus.passage(number as usize)?.id)?.data);
+        let memories = |drawn: &Drawn| Ok(Kept::Memory(drawn.numbers.iter().map(memory).collect::<Result<_>>()?));
+        Ok(Self { drawn, passages: drawn.iter().map(memories).collect::<Result<_>>()? })
     }
 
     /// Without their answers.
-    pub fn questions(&self) -> Vec<Question<'_>> {
-        let question =
-            |(drawn, passages): (&'a Drawn, _)| Question { ids: &drawn.question, passages: Passages::Tokens(passages) };
-        self.drawn.iter().zip(self.passages.iter().map(Vec::as_slice)).map(question).collect()
+    pub fn questions(&'a self) -> Vec<Question<'a>> {
+        let question = |(drawn, kept): (&'a Drawn, &'a Kept<'a>)| Question {
+            ids: &drawn.question,
+            passages: match kept {
+                Kept::Tokens(texts) => Passages::Tokens(texts),
+                Kept::Memory(memories) => Passages::Memory(memories),
+            },
+        };
+        self.drawn.iter().zip(&self.passages).map(question).collect()
     }
 
     /// With their answers.
-    pub fn examples(&self) -> Vec<Example<'_>> {
+    pub fn examples(&'a self) -> Vec<Example<'a>> {
         let example = |(question, drawn): (_, &'a Drawn)| Example { question, target: &drawn.target };
         self.questions().into_iter().zip(self.drawn).map(example).collect()
     }
@@ -59,6 +85,7 @@ mod tests {
             question: vec![7, 1],
             passages: passages.iter().map(|&n| vec![5; n - 2]).collect(),
             target: vec![1],
+            numbers: Vec::new(),
         };
         let batch = [drawn(&[10, 10]), drawn(&[5]), drawn(&[100]), drawn(&[3]), drawn(&[7, 15])];
         let sizes = |bound| micro_batches(&batch, bound).iter().map(|part| part.len()).collect::<Vec<_>>();

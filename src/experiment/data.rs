@@ -2,16 +2,21 @@
 
 use anyhow::{Result, ensure};
 
+use super::batch::Examples;
 use super::learned::{self, Asked, Learned};
 use super::plan::Plan;
 use super::settings::{Gold, Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
 use super::substitute::substitute;
 use super::texts::Texts;
-use crate::eval::{Corpus, Prompts, Retrieved, Task};
+use crate::backend::Backend;
+use crate::eval::{self, Corpus, Prompts, Retrieved, Task, build_memory, memory_fingerprint};
 use crate::io::Tokenizer;
 use crate::kilt::{ChunkOptions, Mixture, Sample};
+use crate::memory::{Format, Store};
+use crate::model::Reader;
 use crate::random::{self, Stream};
+use crate::train::MemoryEncoder;
 
 /// One passage in so many is kept from span corruption, to be evaluated on.
 const HELD_OUT: usize = 64;
@@ -32,6 +37,8 @@ pub struct Drawn {
     pub passages: Vec<Vec<u32>>,
     /// What is to be answered.
     pub target: Vec<u32>,
+    /// The passages' numbers in the corpus; none where they are not the corpus's, or not as it has them.
+    pub numbers: Vec<u32>,
 }
 
 impl Drawn {
@@ -46,6 +53,8 @@ pub struct Data {
     texts: Texts,
     source: Source,
     seed: u64,
+    /// The corpus's memories, where the encoder that made them is frozen.
+    store: Option<Store>,
     /// Tasks of the evaluation.
     pub dev: Vec<Task>,
     /// What a user should know of the data.
@@ -107,7 +116,40 @@ impl Data {
                 (Source::Tasks { tasks, mixture, how }, dev)
             }
         };
-        Ok(Self { texts: Texts::new(prompts, corpus), source, seed: settings.seed, dev, notes })
+        Ok(Self { texts: Texts::new(prompts, corpus), source, seed: settings.seed, store: None, dev, notes })
+    }
+
+    /// Encodes the corpus once for the whole run, where `reader`'s memory encoder is frozen and passages are learned as
+    /// the corpus has them.
+    ///
+    /// # Errors
+    /// Those of building a store; a Ctrl-C.
+    pub fn remember<B: Backend>(&mut self, plan: &Plan, reader: &Reader<B>) -> Result<()> {
+        let Some(corpus) = &self.texts.corpus else { return Ok(()) };
+        let Settings { memory, retriever, substitute, objective, .. } = &plan.settings;
+        let once = *memory == MemoryEncoder::Frozen && reader.memory_layers() > 0 && *substitute == 0.0;
+        if once && *retriever == Retriever::Bm25 && *objective == Objective::Tasks {
+            let fingerprint = memory_fingerprint(reader, corpus, &self.texts.prompts)?;
+            let folder = plan.work.join(format!("memory-{}", &fingerprint[..12]));
+            self.store = Some(build_memory(&folder, Format::Bf16, reader, corpus, &self.texts.prompts)?);
+        }
+        Ok(())
+    }
+
+    /// Where evaluations have the memories from.
+    pub fn memories(&self) -> eval::Source<'_> {
+        self.store.as_ref().map_or(eval::Source::Fresh, eval::Source::Store)
+    }
+
+    /// Examples as the reader takes them, their passages stored where they are.
+    ///
+    /// # Errors
+    /// A store or a corpus that is damaged.
+    pub fn examples<'a>(&'a self, drawn: &'a [Drawn]) -> Result<Examples<'a>> {
+        match (&self.store, &self.texts.corpus) {
+            (Some(store), Some(corpus)) => Examples::stored(drawn, corpus, store),
+            _ => Ok(Examples::new(drawn)),
+        }
     }
 
     /// How texts become tokens.
@@ -128,17 +170,18 @@ impl Data {
         match &self.source {
             Source::Tasks { tasks, mixture, how } => {
                 let drawn: Vec<(u64, Sample)> = numbers.map(|number| (number, mixture.sample(number))).collect();
-                let passages = drawn.iter().map(|&(number, Sample { task, record })| {
+                let chosen = drawn.iter().map(|&(number, Sample { task, record })| {
                     let asked = &tasks[task].asked[record];
                     self.passages(asked, how, number)
                 });
-                let passages = self.texts.passages(&passages.collect::<Vec<_>>())?;
-                let asked = |((number, sample), passages): ((u64, Sample), _)| {
+                let chosen: Vec<Retrieved> = chosen.collect();
+                let passages = self.texts.passages(&chosen)?;
+                let asked = |(((number, sample), chosen), passages): (((u64, Sample), Retrieved), _)| {
                     let learned = &tasks[sample.task];
-                    let drawn = self.asked(&learned.asked[sample.record], passages, how, number)?;
+                    let drawn = self.asked(&learned.asked[sample.record], (chosen, passages), how, number)?;
                     self.substituted(drawn, learned, how, number)
                 };
-                drawn.into_iter().zip(passages).map(asked).collect()
+                drawn.into_iter().zip(chosen).zip(passages).map(asked).collect()
             }
             Source::Spans { train, .. } => {
                 let passage = |number| train[random::below(self.seed, PASSAGE, number, train.len())];
@@ -148,15 +191,25 @@ impl Data {
         }
     }
 
-    /// A question as it is.
-    fn asked(&self, asked: &Asked, passages: Vec<Vec<u32>>, how: &HowAsked, number: u64) -> Result<Drawn> {
+    /// A question as it is, with the passages chosen for it and their tokens.
+    fn asked(
+        &self,
+        asked: &Asked,
+        (chosen, passages): (Retrieved, Vec<Vec<u32>>),
+        how: &HowAsked,
+        number: u64,
+    ) -> Result<Drawn> {
         let answer = match how.target {
             Target::First => 0,
             Target::Random => random::below(self.seed, ANSWER, number, asked.answers.len()),
         };
         let question = self.texts.prompts.question(&asked.input)?.ids;
         let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
-        Ok(Drawn { question, passages, target })
+        let numbers = match chosen {
+            Retrieved::Corpus(numbers) => numbers,
+            Retrieved::Given(_) => Vec::new(),
+        };
+        Ok(Drawn { question, passages, target, numbers })
     }
 
     /// The same question, or one whose answer is substituted.
@@ -192,7 +245,8 @@ impl Data {
         let drawn = chosen.iter().zip(texts).map(|((_, stream), text)| {
             // The end of text is no part of it.
             let corrupted = spans.corrupt(&text[..text.len() - 1], sentinels, *stream);
-            Drawn { question: vec![Tokenizer::EOS], passages: vec![corrupted.input], target: corrupted.target }
+            let (question, passages) = (vec![Tokenizer::EOS], vec![corrupted.input]);
+            Drawn { question, passages, target: corrupted.target, numbers: Vec::new() }
         });
         Ok(drawn.collect())
     }

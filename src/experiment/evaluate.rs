@@ -10,7 +10,7 @@ use super::data::{Data, Drawn};
 use super::settings::Settings;
 use crate::backend::{Backend, Element};
 use crate::cost::CostMode;
-use crate::eval::{Means, Run, Source, TaskReport};
+use crate::eval::{Means, Run, TaskReport};
 use crate::io::{Progress, interrupted};
 use crate::model::{Evidence, Reader};
 
@@ -52,7 +52,7 @@ pub fn evaluate<B: Backend>(reader: &Reader<B>, data: &Data, settings: &Settings
         reader,
         prompts: data.prompts(),
         corpus: data.corpus(),
-        source: Source::Fresh,
+        source: data.memories(),
         passages: settings.dev_passages(),
         batch: BATCH,
         answer_tokens: settings.answer_tokens.get(),

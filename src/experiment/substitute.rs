@@ -29,7 +29,7 @@ pub fn substitute(drawn: Drawn, other: &[u32], vocabulary: usize, stream: Stream
     };
     let passages = drawn.passages.iter().map(|passage| replaced(passage, old, &new)).collect();
     let target = new.iter().copied().chain([Tokenizer::EOS]).collect();
-    Drawn { question: drawn.question, passages, target }
+    Drawn { question: drawn.question, passages, target, numbers: Vec::new() }
 }
 
 /// Where `part` first stands.
@@ -55,7 +55,7 @@ mod tests {
 
     fn drawn() -> Drawn {
         let passages = vec![vec![10, 20, 21, 11, 20, 21, 1], vec![12, 20, 1], vec![20, 21, 1]];
-        Drawn { question: vec![20, 9, 1], passages, target: vec![20, 21, 1] }
+        Drawn { question: vec![20, 9, 1], passages, target: vec![20, 21, 1], numbers: vec![7, 8, 9] }
     }
 
     #[test]

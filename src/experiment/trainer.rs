@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 
-use super::batch::{Examples, micro_batches};
+use super::batch::micro_batches;
 use super::data::Data;
 use super::evaluate::{Evaluation, evaluate};
 use super::log::{Line, Log};
@@ -88,7 +88,8 @@ impl<B: Backward> Trainer<B> {
         if state.is_some() {
             output.restore(&reader.be, &specs, &mut optimiser)?;
         }
-        let data = Data::open(&plan, own, reader.glimmer.selected)?;
+        let mut data = Data::open(&plan, own, reader.glimmer.selected)?;
+        data.remember(&plan, &reader)?;
         let saved = state.as_ref().map(|state| state.step);
         let state = state.unwrap_or_default();
         let log = Log::open(&output.path(LOG), &state)?;
@@ -186,7 +187,7 @@ impl<B: Backward> Trainer<B> {
                 lm_scale: 1.0 / targets as f64,
                 distill_scale: self.distill_weight() / questions as f64,
             };
-            losses += gradients(&self.reader, &Examples::new(part).examples(), &pass, &mut self.grads)?;
+            losses += gradients(&self.reader, &self.data.examples(part)?.examples(), &pass, &mut self.grads)?;
         }
         ensure!(
             losses.lm.is_finite() && losses.distill.is_finite(),

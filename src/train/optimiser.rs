@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
 use super::pass::MemoryEncoder;
-use crate::backend::{AdafactorStep, AdamMoments, AdamStep, Backend, Backward, Grad, Moments};
+use crate::backend::{AdafactorStep, Backend, Backward, Grad, Moments};
 use crate::io::{Checkpoint, Stored, write_tensors};
 use crate::model::{Config, Glimmer, Reader, Spec, Weights};
 use crate::nn::{Leaf, Tree};
@@ -19,7 +19,7 @@ const LEAST_TO_FACTOR: usize = 128;
 const DECAY_EXPONENT: f64 = -0.8;
 
 /// How a gradient becomes a step.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Rule {
     /// Adafactor (Shazeer and Stern, arXiv 1804.04235) with the semantics of T5X.
@@ -29,20 +29,7 @@ pub enum Rule {
         #[serde(default)]
         step_offset: u64,
     },
-    /// Adam (Kingma and Ba, arXiv 1412.6980), for small models that begin from nothing.
-    Adam {
-        /// Share of the old first and second moments that stays in a step.
-        #[serde(default = "adam_decay")]
-        decay: [f64; 2],
-    },
 }
-
-fn adam_decay() -> [f64; 2] {
-    [0.9, 0.98]
-}
-
-/// What Adam adds to the root of its second moments.
-const ADAM_EPSILON: f64 = 1e-8;
 
 impl Default for Rule {
     fn default() -> Self {
@@ -75,8 +62,6 @@ enum Slot<B: Backend> {
     Frozen,
     /// Second moments.
     Adafactor(Moments<B>),
-    /// First and second moments.
-    Adam(AdamMoments<B>),
 }
 
 /// A rule and its state.
@@ -165,19 +150,13 @@ impl<B: Backward> Optimiser<B> {
                 (Some(norm), if norm > bound { bound / norm } else { 1.0 })
             }
         };
+        let Rule::Adafactor { step_offset } = self.rule;
+        let seen = (step + 1 + step_offset) as f64;
+        let step = AdafactorStep { learning_rate, decay: 1.0 - seen.powf(DECAY_EXPONENT), scale };
         let leaves = weights.leaves_mut().into_iter().zip(grads.leaves()).zip(self.slots.leaves_mut());
         for ((w, grad), slot) in leaves {
-            match (self.rule, slot) {
-                (Rule::Adafactor { step_offset }, Slot::Adafactor(moments)) => {
-                    let seen = (step + 1 + step_offset) as f64;
-                    let decay = 1.0 - seen.powf(DECAY_EXPONENT);
-                    be.adafactor(w, grad, moments, AdafactorStep { learning_rate, decay, scale });
-                }
-                (Rule::Adam { decay }, Slot::Adam(moments)) => {
-                    let step = step + 1;
-                    be.adam(w, grad, moments, AdamStep { learning_rate, decay, epsilon: ADAM_EPSILON, scale, step });
-                }
-                _ => {}
+            if let Slot::Adafactor(moments) = slot {
+                be.adafactor(w, grad, moments, step);
             }
         }
         Ok(norm)
@@ -197,15 +176,12 @@ impl<B: Backward> Optimiser<B> {
 
 impl<B: Backend> Slot<B> {
     fn new(be: &B, spec: &Spec, rule: Rule) -> Self {
+        let Rule::Adafactor { .. } = rule;
         let &Spec { rows, cols, .. } = spec;
-        let zeros = || Grad::zeros(be, rows, cols);
-        if let Rule::Adam { .. } = rule {
-            return Self::Adam(AdamMoments { first: zeros(), second: zeros() });
-        }
         Self::Adafactor(if rows.min(cols) >= LEAST_TO_FACTOR {
             Moments::Factored { row: Grad::zeros(be, 1, rows), col: Grad::zeros(be, 1, cols) }
         } else {
-            Moments::Whole(zeros())
+            Moments::Whole(Grad::zeros(be, rows, cols))
         })
     }
 
@@ -215,7 +191,6 @@ impl<B: Backend> Slot<B> {
             Self::Frozen => Vec::new(),
             Self::Adafactor(Moments::Factored { row, col }) => vec![("row", row), ("col", col)],
             Self::Adafactor(Moments::Whole(all)) => vec![("all", all)],
-            Self::Adam(AdamMoments { first, second }) => vec![("first", first), ("second", second)],
         }
     }
 
@@ -224,7 +199,6 @@ impl<B: Backend> Slot<B> {
             Self::Frozen => Vec::new(),
             Self::Adafactor(Moments::Factored { row, col }) => vec![("row", row), ("col", col)],
             Self::Adafactor(Moments::Whole(all)) => vec![("all", all)],
-            Self::Adam(AdamMoments { first, second }) => vec![("first", first), ("second", second)],
         }
     }
 }

@@ -7,7 +7,6 @@
 mod common;
 
 mod adafactor;
-mod adam;
 mod attention;
 mod attention_bwd;
 mod harness;
@@ -65,7 +64,6 @@ macro_rules! conformance {
         conformance! { $($machine: $new, [
             adafactor::adafactor,
             adafactor::adafactor_of_nothing,
-            adam::adam,
             attention_bwd::attention_gradients_are_slopes,
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
