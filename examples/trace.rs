@@ -5,18 +5,19 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
-use glimmer::backend::Backend;
+use glimmer::backend::Backward;
 use glimmer::cpu::Cpu;
 use glimmer::io::{Stored, write_tensors};
 use glimmer::model::{Config, Cut, Glimmer, Reader};
-use glimmer::trace::{Inputs, Tensor, Values, trace};
+use glimmer::nn::Recompute;
+use glimmer::trace::{Inputs, Tensor, Values, trace, trace_gradients};
 
 /// Run a reader on given tokens and write every intermediate of the forward pass as safetensors
 ///
 /// The input holds question_ids [b, lq], question_len [b], passage_ids [b, k, lp], passage_len [b, k],
 /// target_ids [b, lt] and target_len [b]. The output holds memory.question, memory.passage, live_a, scores, selected,
 /// live_b, logits, lm_logprob, lm_loss, distill_loss, distill_loss_rank_lm and generated; rows beyond a true length
-/// are zero.
+/// are zero. With --backward it also holds grad.<parameter> of lm_loss + distill_weight · distill_loss.
 #[derive(Parser)]
 #[command(version)]
 struct Args {
@@ -38,6 +39,9 @@ struct Args {
     /// Longest greedy answer
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     max_tokens: u16,
+    /// Also write the gradient of every parameter
+    #[arg(long)]
+    backward: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -63,13 +67,17 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn run<B: Backend>(be: B, args: &Args) -> Result<Vec<Tensor>> {
+fn run<B: Backward>(be: B, args: &Args) -> Result<Vec<Tensor>> {
     let inputs = Inputs::read(&args.input)?;
     let reader = Reader::load(be, &args.checkpoint, |config: &Config| match &config.glimmer {
         Some(glimmer) => Ok(glimmer.clone()),
         None => Ok(Glimmer::new(Cut::nearest(config.num_layers, 1.0 / 3.0, 0.25)?, 5)),
     })?;
-    trace(&reader, &inputs, args.max_tokens.into())
+    let mut tensors = trace(&reader, &inputs, args.max_tokens.into())?;
+    if args.backward {
+        tensors.extend(trace_gradients(&reader, &inputs, Recompute::Nothing)?);
+    }
+    Ok(tensors)
 }
 
 fn write(args: &Args, tensors: &[Tensor]) -> Result<()> {
@@ -88,7 +96,7 @@ fn write(args: &Args, tensors: &[Tensor]) -> Result<()> {
                 Values::Real(_) => Stored::F32(narrowed),
                 Values::Integer(values) => Stored::I32(values),
             };
-            (tensor.name.to_string(), tensor.shape.clone(), values)
+            (tensor.name.clone(), tensor.shape.clone(), values)
         })
         .collect();
     write_tensors(&args.output, &BTreeMap::new(), &stored)

@@ -1,4 +1,5 @@
-"""What PyTorch takes for the work of `cargo bench --bench reader`: T5.1.1 with random weights, encoder and decoder.
+"""What PyTorch takes for the work of `cargo bench --bench reader` and `--bench training`: T5.1.1 with random weights,
+encoder, decoder, and with --train a training step (of small as in the bench: one question, 8 passages).
 
     python -m venv peers && peers/bin/pip install torch transformers
     peers/bin/python scripts/pytorch_baseline.py small base --threads 2
@@ -35,14 +36,22 @@ def greedy(model, encoded, tokens):
         token = model.lm_head(out.last_hidden_state[:, -1:]).argmax(-1)
 
 
+def train(model, ids, target):
+    """Forward and backward of a FiD; no optimiser."""
+    model.zero_grad(set_to_none=False)
+    encoded = model.encoder(input_ids=ids).last_hidden_state.reshape(1, ids.numel(), -1)
+    model(encoder_outputs=(encoded,), labels=target).loss.backward()
+
+
 def main():
     args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     args.add_argument("sizes", nargs="+", choices=SHAPES)
     args.add_argument("--threads", type=int, default=2)
     args.add_argument("--rounds", type=int, default=7)
+    args.add_argument("--train", action="store_true", help="time training steps instead")
     args = args.parse_args()
     torch.set_num_threads(args.threads)
-    torch.set_grad_enabled(False)
+    torch.set_grad_enabled(args.train)
     for size in args.sizes:
         d, f, h, layers = SHAPES[size]
         config = T5Config(vocab_size=32128, d_model=d, d_kv=64, d_ff=f, num_heads=h, num_layers=layers,
@@ -50,6 +59,16 @@ def main():
                           dropout_rate=0.0)
         model = T5ForConditionalGeneration(config).eval()
         ids = torch.randint(2, 32000, (SEGMENTS, TOKENS))
+        if args.train:
+            target = torch.randint(2, 32000, (1, 16))
+            for rate in (0.0, 0.1):
+                for part in model.train().modules():
+                    if isinstance(part, torch.nn.Dropout):
+                        part.p = rate
+                    elif hasattr(part, "dropout") and isinstance(part.dropout, float):
+                        part.dropout = rate
+                measure(f"{size}: training step, dropout {rate}", args.rounds, lambda: train(model, ids, target))
+            continue
         encode = lambda: model.encoder(input_ids=ids).last_hidden_state
         measure(f"{size}: encoder, {SEGMENTS} x {TOKENS} tokens", args.rounds, encode)
         encoded = encode().reshape(1, SEGMENTS * TOKENS, d)

@@ -220,13 +220,15 @@ pub struct Prediction<B: Backend> {
     /// `[n]` vocabulary ids; among equals the lowest.
     pub token: B::Buf<u32>,
     /// `[n]` natural logarithms of their probabilities.
-    pub log_prob: B::Buf<B::Elem>,
+    pub log_prob: B::Buf<B::Wide>,
 }
 
 /// A machine that can run the model. Every method is one kernel; `->` assigns.
 pub trait Backend: Send + Sync + Sized + 'static {
     /// Type of activations and weights.
     type Elem: Element;
+    /// Type of gradients, moments, losses and log-probabilities: at least as wide as [`Elem`](Self::Elem).
+    type Wide: Element;
     /// A run of values in this machine's memory.
     type Buf<T: bytemuck::Pod + Send + Sync>: Send + Sync;
 
@@ -300,7 +302,7 @@ pub trait Backend: Send + Sync + Sized + 'static {
     fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self>;
 
     /// `log softmax(logits[i])[target[i]]`. `logits [n, v]`, `target [n]`, each below `v`. → `[n]`.
-    fn log_prob(&self, logits: &Mat<Self>, target: &Self::Buf<u32>) -> Self::Buf<Self::Elem>;
+    fn log_prob(&self, logits: &Mat<Self>, target: &Self::Buf<u32>) -> Self::Buf<Self::Wide>;
 }
 
 /// Refuses token ids that the embedding does not have, before a machine reads behind its end.

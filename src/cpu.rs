@@ -57,6 +57,7 @@ impl<T: Real> Cpu<T> {
 
 impl<T: Real> Backend for Cpu<T> {
     type Elem = T;
+    type Wide = T;
     type Buf<U: bytemuck::Pod + Send + Sync> = Buffer<U>;
 
     fn describe(&self) -> String {

@@ -13,7 +13,7 @@
 //! | [`memory`] | the store of encoded passages |
 //! | [`kilt`], [`retrieval`] | the benchmark's files and scores; BM25, dense and given passages |
 //! | [`eval`], [`cost`], [`trace`] | readers over tasks; what they cost; every intermediate by name |
-//! | [`train`] | the losses |
+//! | [`train`], [`experiment`] | gradients and the optimiser; training runs from settings to checkpoints |
 //! | [`io`], [`random`] | checkpoints, tokenizers, files, progress; random numbers |
 //!
 //! Reading one question, with weights at random:
@@ -40,6 +40,7 @@ pub mod backend;
 pub mod cost;
 pub mod cpu;
 pub mod eval;
+pub mod experiment;
 pub mod io;
 pub mod kilt;
 pub mod memory;

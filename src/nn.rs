@@ -3,11 +3,14 @@
 mod attention;
 mod block;
 mod feed_forward;
+mod residual;
+mod stack;
 mod tree;
 
-pub use attention::{Attention, CrossMemory};
+pub use attention::{Attention, AttentionSaved, CrossMemory, CrossSaved};
 pub use block::{DecoderBlock, EncoderBlock, encode};
-pub use feed_forward::FeedForward;
+pub use feed_forward::{FeedForward, FeedForwardSaved};
+pub use stack::{DecoderSaved, EncoderSaved, Recompute, decode_backward, decode_saved, encode_backward, encode_saved};
 pub(crate) use tree::tree;
 pub use tree::{Leaf, Tree};
 

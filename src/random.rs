@@ -37,12 +37,22 @@ const GOLDEN_GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// Uniform in `[0, 1)`.
 pub fn uniform(seed: u64, stream: u64, counter: u64) -> f64 {
-    (bits(seed, stream, counter) >> 11) as f64 / (1u64 << 53) as f64
+    unit(bits(seed, stream, counter))
+}
+
+/// 64 random bits as a number in `[0, 1)`.
+pub fn unit(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// Uniform in `0..bound`; `bound` is at least 1 and far below 2⁶⁴.
 pub fn below(seed: u64, stream: u64, counter: u64, bound: usize) -> usize {
-    ((u128::from(bits(seed, stream, counter)) * bound as u128) >> 64) as usize
+    within(bits(seed, stream, counter), bound)
+}
+
+/// 64 random bits as a number in `0..bound`.
+pub fn within(bits: u64, bound: usize) -> usize {
+    ((u128::from(bits) * bound as u128) >> 64) as usize
 }
 
 /// Normally distributed with mean 0 and deviation 1 (Box and Muller, 1958).

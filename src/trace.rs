@@ -1,6 +1,8 @@
 //! Every intermediate of a forward pass, by name: how a port of weights is checked, and how two implementations
 //! are held against each other.
 
+mod gradients;
+
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,6 +11,7 @@ use crate::backend::{Backend, DistillDirection, Element, Mat, Segments, Selectio
 use crate::io::Checkpoint;
 use crate::model::{Encoded, Evidence, Passages, Question, Reader, Scored};
 use crate::train::distill_loss;
+pub use gradients::trace_gradients;
 
 /// A batch of questions, each with the same number of passages and one target answer.
 #[derive(Clone, Debug)]
@@ -51,6 +54,18 @@ impl Inputs {
     }
 }
 
+impl Inputs {
+    /// The passages, as a reader takes them.
+    fn texts(&self) -> Vec<Vec<&[u32]>> {
+        self.passages.iter().map(|texts| texts.iter().map(Vec::as_slice).collect()).collect()
+    }
+
+    fn questions<'a>(&'a self, texts: &'a [Vec<&'a [u32]>]) -> Vec<Question<'a>> {
+        let pairs = self.questions.iter().zip(texts);
+        pairs.map(|(ids, texts)| Question { ids, passages: Passages::Tokens(texts) }).collect()
+    }
+}
+
 /// Padded rows of ids and their true lengths.
 struct Ragged {
     name: &'static str,
@@ -89,7 +104,7 @@ impl Ragged {
 #[derive(Clone, Debug)]
 pub struct Tensor {
     /// As in the reference files.
-    pub name: &'static str,
+    pub name: String,
     /// Padded.
     pub shape: Vec<usize>,
     /// Row-major; zero in the padding.
@@ -127,9 +142,8 @@ pub fn trace<B: Backend>(reader: &Reader<B>, inputs: &Inputs, max_tokens: usize)
     let [lq, lp, lt] = inputs.padded;
     let (batch, k) = (inputs.questions.len(), inputs.passages[0].len());
     let m = reader.glimmer.selected.min(k);
-    let texts: Vec<Vec<&[u32]>> = inputs.passages.iter().map(|p| p.iter().map(Vec::as_slice).collect()).collect();
-    let pairs = inputs.questions.iter().zip(&texts);
-    let questions: Vec<_> = pairs.map(|(ids, texts)| Question { ids, passages: Passages::Tokens(texts) }).collect();
+    let texts = inputs.texts();
+    let questions = inputs.questions(&texts);
     let targets: Vec<&[u32]> = inputs.targets.iter().map(Vec::as_slice).collect();
     for target in &targets {
         crate::backend::check_ids(target, config.vocab_size)?;
@@ -146,7 +160,7 @@ pub fn trace<B: Backend>(reader: &Reader<B>, inputs: &Inputs, max_tokens: usize)
     let index = be.download(&chosen.index)?.into_iter().enumerate();
     let index = index.map(|(i, passage)| passage as i32 - (i / m * k) as i32);
     out.push("selected", &[batch, m], Values::Integer(index.collect()));
-    let encoded = reader.finish(&scored, &chosen);
+    let encoded = reader.finish(&scored.live_a, &chosen);
     out.padded("live_b", &[batch, m, lq + lp, config.d_model], &encoded)?;
 
     let segments = be.merge(&encoded.segments, &chosen.groups);
@@ -187,7 +201,7 @@ fn log_prob_alone<B: Backend>(
     k: usize,
 ) -> Result<Vec<f64>> {
     let be = &reader.be;
-    let encoded = reader.finish(scored, &Selection::all(be, scored.live_a.segments.count));
+    let encoded = reader.finish(&scored.live_a, &Selection::all(be, scored.live_a.segments.count));
     let evidence = Evidence { rows: &encoded.rows, segments: &encoded.segments };
     let repeated: Vec<&[u32]> = targets.iter().flat_map(|target| std::iter::repeat_n(*target, k)).collect();
     let embedding = &reader.weights.encoder.embedding;
@@ -209,7 +223,7 @@ struct Out<'a, B: Backend> {
 
 impl<B: Backend> Out<'_, B> {
     fn push(&mut self, name: &'static str, shape: &[usize], values: Values) {
-        self.tensors.push(Tensor { name, shape: shape.to_vec(), values });
+        self.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), values });
     }
 
     fn real(&mut self, name: &'static str, shape: &[usize], mat: &Mat<B>) -> Result<Vec<f64>> {

@@ -1,5 +1,14 @@
-//! Training: so far its losses.
+//! Training: the losses, one pass, the optimiser.
 
+mod exact;
 mod loss;
+mod optimiser;
+mod pass;
+mod schedule;
+mod stages;
 
+pub use exact::Exact;
 pub use loss::distill_loss;
+pub use optimiser::{Optimiser, Rule, Trained};
+pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+pub use schedule::{Decay, Schedule};

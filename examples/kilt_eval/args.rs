@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, ValueEnum};
 use glimmer::cost::CostMode;
+use glimmer::eval;
 use glimmer::kilt::{Metric, MissingScore, Record};
 use glimmer::memory::Format;
-use glimmer::random;
 
+use crate::plan::planned;
 use crate::repository;
 
 const AFTER_HELP: &str = "\
@@ -24,6 +25,8 @@ Examples (kilt_eval stands for: cargo run --release --example kilt_eval --):
           --work /big/disk --predictions out --json out/numbers.json
   What is lost when fewer passages are read
       kilt_eval --checkpoint glimmer-base --readers glimmer --k 50 --m 3
+  The curves of the paper's figures 3 and 4
+      kilt_eval --curves --questions all --plot curves.svg
   Passages of another retriever, in the field \"ctxs\" of the task file
       kilt_eval --retriever given --tasks nq-dev.jsonl
 
@@ -48,7 +51,8 @@ Exit status:
 #[derive(Parser)]
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
-    /// Folder with config.json, weights and tokenizer of a T5.1.1 [default: a small model with random weights]
+    /// Folder with config.json, weights and tokenizer of a T5.1.1, or with such a folder for each reader, by its name
+    /// [default: a small model with random weights]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
     pub checkpoint: Option<PathBuf>,
     /// Readers to compare, with commas between
@@ -61,6 +65,10 @@ pub struct Args {
         help_heading = "Model"
     )]
     pub readers: Vec<ReaderName>,
+    /// Instead of them: glimmer's score against passages retrieved, passages read, and the share of rerank layers, as in
+    /// the paper's figures 3 and 4. A folder "glimmer-beta-0.5" in --checkpoint is taken for that share
+    #[arg(long, conflicts_with_all = ["readers", "k", "m", "beta"], help_heading = "Model")]
+    pub curves: bool,
     /// Passages retrieved [default: 5 for fid, 10 for lumen, 25 for glimmer]
     #[arg(long, value_name = "N", help_heading = "Model")]
     pub k: Option<NonZeroUsize>,
@@ -146,7 +154,7 @@ pub struct Args {
     /// Write predictions in KILT's form, one file a reader and task
     #[arg(long, value_name = "DIR", help_heading = "Output")]
     pub predictions: Option<PathBuf>,
-    /// Draw quality against compute as SVG
+    /// Draw quality against compute, or the curves, as SVG
     #[arg(long, value_name = "FILE", help_heading = "Output")]
     pub plot: Option<PathBuf>,
 }
@@ -291,7 +299,7 @@ impl Args {
 
     /// `k` of the reader that retrieves most.
     pub fn widest_k(&self) -> usize {
-        self.readers.iter().map(|reader| self.k_or(reader.default_k())).max().unwrap_or(1)
+        planned(self).iter().map(|planned| planned.k).max().unwrap_or(1)
     }
 
     fn data(&self) -> PathBuf {
@@ -340,12 +348,9 @@ impl Args {
 
     /// The questions to read: all, or as many as asked for, drawn without replacement and left in their order.
     pub fn sample(&self, records: Vec<Record>) -> Vec<Record> {
-        let Count::Some(wanted) = self.questions else { return records };
-        let mut order: Vec<usize> = (0..records.len()).collect();
-        order.sort_by_key(|&i| random::bits(0, 0, i as u64));
-        order.truncate(wanted);
-        let mut chosen = vec![false; records.len()];
-        order.iter().for_each(|&i| chosen[i] = true);
-        records.into_iter().zip(chosen).filter_map(|(record, chosen)| chosen.then_some(record)).collect()
+        match self.questions {
+            Count::All => records,
+            Count::Some(wanted) => eval::sample(records, wanted),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod outputs;
+mod plan;
 mod readers;
 mod retrieve;
 
@@ -56,7 +57,7 @@ fn evaluate<T: Real>(args: &Args) -> Result<()> {
     let machine = Cpu::<T>::default();
     let why = if args.backend == Machine::Auto { " (auto: this build has no other machine)" } else { "" };
     say(&format!("machine: {}{why}", machine.describe()));
-    let checkpoint = readers::Checkpoint::open(args)?;
+    let checkpoints = readers::Checkpoint::open_all(args)?;
     let dense = retrieve::Dense::open(args)?;
     let tasks = read_tasks(args)?;
     let corpus = match args.retriever {
@@ -65,11 +66,11 @@ fn evaluate<T: Real>(args: &Args) -> Result<()> {
     };
     let tasks: Vec<Task> = retrieve::retrieve(args, dense.as_ref(), tasks, corpus.as_ref())?;
     drop(dense);
-    let Readings { reports, stopped } = readers::run::<T>(args, &checkpoint, &tasks, corpus.as_ref());
+    let Readings { reports, stopped } = readers::run::<T>(args, &checkpoints, &tasks, corpus.as_ref());
     let settings = json!({
         "command": std::env::args().collect::<Vec<_>>(),
         "machine": machine.describe(),
-        "checkpoint": checkpoint.describe(),
+        "checkpoint": described(&checkpoints),
         "knowledge": corpus.as_ref().map(|_| args.knowledge()),
         "retriever": word(args.retriever),
         "cost_mode": args.cost,
@@ -77,10 +78,21 @@ fn evaluate<T: Real>(args: &Args) -> Result<()> {
         "interrupted": interrupted(),
     });
     if !reports.is_empty() {
-        let report = Report { settings, random_weights: checkpoint.is_random(), readers: reports };
+        let report = Report {
+            settings,
+            random_weights: checkpoints.iter().any(readers::Checkpoint::is_random),
+            readers: reports,
+        };
         outputs::write(args, &report)?;
     }
     stopped.map_or(Ok(()), Err)
+}
+
+/// Where the weights are from: one place, or one for each reader.
+fn described(checkpoints: &[readers::Checkpoint]) -> Vec<String> {
+    let mut places: Vec<String> = checkpoints.iter().map(readers::Checkpoint::describe).collect();
+    places.dedup();
+    places
 }
 
 /// A task before retrieval.
@@ -151,6 +163,13 @@ fn notes(args: &Args, report: &Report) -> String {
         "R-prec and recall@5: of pages, as retrieved → as reranked, in %".to_string(),
         format!("samples/TFLOP: cost mode {}, one FLOP a multiply-add", word(args.cost)),
     ];
+    if args.curves {
+        notes.push(
+            "a β for which no checkpoint was trained is the reader's own weights, scored after other layers than those \
+             that the scorer was trained on"
+                .into(),
+        );
+    }
     if args.is_default_data() {
         notes.push(
             "the tasks are derived from Wikipedia leads and WordNet; they are not KILT's, see data/README.md".into(),
@@ -170,7 +189,7 @@ fn notes(args: &Args, report: &Report) -> String {
             }
         }
     }
-    if interrupted() || report.readers.len() < args.readers.len() {
+    if interrupted() || report.readers.len() < plan::planned(args).len() {
         notes.push("THE RUN WAS CUT SHORT: readers and tasks that are not above were not run".into());
     }
     if report.random_weights {

@@ -4,10 +4,11 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use glimmer::eval::{Report, plot};
+use glimmer::eval::{Report, plot, plot_panels};
 use glimmer::io::write_atomic;
 
-use crate::args::{Args, word};
+use crate::args::Args;
+use crate::plan::{panels, planned};
 use crate::{notes, say};
 
 /// Tries every place that results are to go to, so that hours of reading do not end in an error.
@@ -22,8 +23,8 @@ pub fn check(args: &Args) -> Result<()> {
     }
     ensure!(args.json.is_none() || args.json != args.plot, "--json and --plot name the same file");
     if let Some(folder) = &args.predictions {
-        for reader in &args.readers {
-            let folder = folder.join(word(*reader));
+        for planned in planned(args) {
+            let folder = folder.join(planned.label);
             check_folder(&folder)
                 .with_context(|| format!("--predictions cannot be written into {}", folder.display()))?;
         }
@@ -63,7 +64,10 @@ pub fn write(args: &Args, report: &Report) -> Result<()> {
     if let Some(path) = &args.plot {
         // Only a run that was cut short comes here without a score.
         if report.readers.iter().any(|reader| reader.mean.score.is_some()) {
-            plot(report, path)?;
+            match args.curves {
+                true => plot_panels(&panels(|label| report.score(label)), path)?,
+                false => plot(report, path)?,
+            }
             say(&format!("plot: {}", path.display()));
         } else {
             say("no plot: nothing that has a score was read");

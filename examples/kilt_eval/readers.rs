@@ -14,39 +14,45 @@ use glimmer::memory::{Format, Store};
 use glimmer::model::{Config, Cut, Glimmer, Reader, check_checkpoint};
 
 use crate::args::{Args, ReaderName, Retriever, word};
+use crate::plan::{Planned, planned};
 use crate::{repository, say};
 
-/// A checkpoint, as far as it is known before its weights are loaded.
+/// A reader's checkpoint, as far as it is known before its weights are loaded.
 pub struct Checkpoint {
+    planned: Planned,
     weights: WeightsFrom,
     config: Config,
     prompts: Prompts,
 }
 
+#[derive(Clone, PartialEq)]
 enum WeightsFrom {
     Folder(PathBuf),
     Seed(u64),
 }
 
 impl Checkpoint {
-    /// Finds everything that can be wrong with a checkpoint, or with the cuts that were asked of it.
+    /// One for each reader planned. Finds everything that can be wrong with them, or with the cuts asked of them.
     ///
     /// # Errors
     /// What is wrong, where.
-    pub fn open(args: &Args) -> Result<Self> {
+    pub fn open_all(args: &Args) -> Result<Vec<Self>> {
+        planned(args).into_iter().map(|planned| Self::open(args, planned)).collect()
+    }
+
+    fn open(args: &Args, planned: Planned) -> Result<Self> {
         let prompts = |folder: &Path| {
             let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
             anyhow::Ok(Prompts { tokenizer: Tokenizer::open(folder)?, question_tokens, passage_tokens })
         };
         let Some(folder) = &args.checkpoint else {
             let prompts = prompts(&repository().join("data/tokenizer"))?;
-            return Ok(Self { weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
+            return Ok(Self { planned, weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
         };
-        for &name in &args.readers {
-            check_checkpoint(folder, |config| Ok(Setting::new(args, name, config)?.glimmer))?;
-        }
-        let weights = WeightsFrom::Folder(folder.clone());
-        Ok(Self { weights, config: Config::read(folder)?, prompts: prompts(folder)? })
+        let folder = own_folder(folder, &planned);
+        check_checkpoint(&folder, |config| Ok(Setting::new(args, &planned, config)?.glimmer))?;
+        let (config, prompts) = (Config::read(&folder)?, prompts(&folder)?);
+        Ok(Self { planned, weights: WeightsFrom::Folder(folder), config, prompts })
     }
 
     pub fn is_random(&self) -> bool {
@@ -68,40 +74,53 @@ impl Checkpoint {
     }
 }
 
+/// Where a reader's checkpoint is: in the folder of its name, where the one given holds no checkpoint but such folders.
+/// A curve's point may have been trained for itself, and else is the reader's.
+fn own_folder(folder: &Path, planned: &Planned) -> PathBuf {
+    let share = planned.beta.map(|beta| format!("{}-beta-{beta}", word(planned.reader)));
+    let names = share.into_iter().chain([word(planned.reader)]);
+    let own = names.map(|name| folder.join(name)).find(|own| own.join("config.json").exists());
+    own.filter(|_| !folder.join("config.json").exists()).unwrap_or_else(|| folder.to_path_buf())
+}
+
 /// A reader's cut, and how many passages it is given.
 struct Setting {
-    name: ReaderName,
+    label: String,
     glimmer: Glimmer,
     k: usize,
 }
 
 impl Setting {
-    fn new(args: &Args, name: ReaderName, config: &Config) -> Result<Self> {
-        let k = args.k_or(name.default_k());
+    fn new(args: &Args, planned: &Planned, config: &Config) -> Result<Self> {
+        let k = planned.k;
         let layers = config.num_layers;
         let stored = config.glimmer.clone();
         let alpha = args.alpha.unwrap_or_else(|| match &stored {
             Some(glimmer) => glimmer.live_layers as f64 / layers as f64,
             None => 1.0 / 3.0,
         });
-        let glimmer = match name {
+        let glimmer = match planned.reader {
             ReaderName::Fid => Glimmer::new(Cut::fid(layers), k),
             ReaderName::Lumen => Glimmer::new(Cut::nearest(layers, alpha, 0.0)?, k),
             ReaderName::Glimmer => {
-                let beta = args.beta.unwrap_or_else(|| match &stored {
+                let beta = planned.beta.or(args.beta).unwrap_or_else(|| match &stored {
                     Some(glimmer) if glimmer.live_layers > 0 => {
                         glimmer.rerank_layers as f64 / glimmer.live_layers as f64
                     }
                     _ => 0.25,
                 });
                 let cut = Cut::nearest(layers, alpha, beta)?;
-                let m = args.m.map(usize::from).or(stored.as_ref().map(|glimmer| glimmer.selected)).unwrap_or(5);
+                let m = planned
+                    .m
+                    .or(args.m.map(usize::from))
+                    .or(stored.as_ref().map(|glimmer| glimmer.selected))
+                    .unwrap_or(5);
                 let rest = stored.unwrap_or_else(|| Glimmer::new(cut, m));
                 let Cut { live_layers, rerank_layers } = cut;
                 Glimmer { live_layers, rerank_layers, selected: m.min(k), ..rest }
             }
         };
-        Ok(Self { name, glimmer, k })
+        Ok(Self { label: planned.label.clone(), glimmer, k })
     }
 }
 
@@ -113,26 +132,28 @@ pub struct Readings {
 }
 
 /// Runs every reader over every task, until something stops it.
-pub fn run<T: Real>(args: &Args, checkpoint: &Checkpoint, tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
-    let mut loaded: Option<Reader<Cpu<T>>> = None;
+pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
+    let mut loaded: Option<(&WeightsFrom, Reader<Cpu<T>>)> = None;
     let mut reports = Vec::new();
-    for &name in &args.readers {
+    for checkpoint in checkpoints {
         let mut run = || {
             ensure!(!interrupted(), "stopped before it began");
-            let setting = Setting::new(args, name, &checkpoint.config)?;
+            let setting = Setting::new(args, &checkpoint.planned, &checkpoint.config)?;
             let reader = match loaded.take() {
-                Some(reader) if same_parts(&reader.glimmer, &setting.glimmer) => {
+                Some((weights, reader))
+                    if *weights == checkpoint.weights && same_parts(&reader.glimmer, &setting.glimmer) =>
+                {
                     reader.recut(setting.glimmer.clone())?
                 }
                 _ => checkpoint.load(setting.glimmer.clone())?,
             };
             let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
-            loaded = Some(reader);
+            loaded = Some((&checkpoint.weights, reader));
             anyhow::Ok(report)
         };
         match run() {
             Ok(report) => reports.push(report),
-            Err(error) => return Readings { reports, stopped: Some(error.context(word(name))) },
+            Err(error) => return Readings { reports, stopped: Some(error.context(checkpoint.planned.label.clone())) },
         }
     }
     Readings { reports, stopped: None }
@@ -168,7 +189,7 @@ fn read<T: Real>(
         answer_tokens: args.answer_tokens.get(),
         cost: args.cost,
     };
-    let name = word(setting.name);
+    let name = setting.label.clone();
     let questions: usize = tasks.iter().map(|task| task.records.len()).sum();
     let progress = Progress::new(&name, questions as u64);
     let mut reports: Vec<TaskReport> = Vec::new();

@@ -1,18 +1,13 @@
 //! First-stage retrieval for all questions.
 
-use std::collections::HashMap;
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use glimmer::cpu::Cpu;
-use glimmer::eval::{Corpus, Retrieved, Task};
-use glimmer::io::{Progress, Tokenizer, interrupted};
-use glimmer::kilt::{Passage, Record};
+use glimmer::eval::{Bm25Search, Corpus, Retrieved, Task, given_passages, usable_index};
+use glimmer::io::{Progress, Tokenizer};
 use glimmer::model::DenseEncoder;
-use glimmer::retrieval::{
-    Bm25, Bm25Passage, Bm25Settings, Bm25Spec, DenseIndex, DenseSpec, GivenPassage, Hit, read_given,
-};
+use glimmer::retrieval::{DenseIndex, DenseSpec, Hit};
 
 use crate::args::{Args, Retriever};
 use crate::{Questions, say};
@@ -77,16 +72,9 @@ pub fn retrieve(
 }
 
 fn bm25(args: &Args, corpus: &Corpus, inputs: &[&str], k: usize) -> Result<Vec<Vec<Hit>>> {
-    let settings = Bm25Settings::default();
-    let folder = args.work.join(format!("bm25-{}", &corpus.fingerprint()[..12]));
-    if !folder.exists() {
-        let spec = Bm25Spec { fingerprint: corpus.fingerprint().into(), settings };
-        let passages = corpus.iter().map(|p| p.map(|p| Bm25Passage { title: p.title, text: p.text }));
-        Bm25::build(&folder, &spec, passages, &Progress::new("indexing", corpus.len() as u64))?;
-    }
-    let index = usable(&folder, Bm25::open(&folder, corpus.fingerprint()))?;
+    let index = Bm25Search::open(&args.work, corpus)?;
     let started = Instant::now();
-    let hits = usable(&folder, index.search_all(inputs, k))?;
+    let hits = index.search_all(inputs, k)?;
     rate("bm25", inputs.len(), started);
     Ok(hits)
 }
@@ -114,25 +102,15 @@ fn search_dense(args: &Args, dense: &Dense, corpus: &Corpus, (inputs, k): (&[&st
         });
         DenseIndex::build(&folder, &spec, vectors, &Progress::new("dense index", corpus.len() as u64))?;
     }
-    let index = usable(&folder, DenseIndex::open(&folder, &fingerprint))?;
+    let index = usable_index(&folder, DenseIndex::open(&folder, &fingerprint))?;
     let started = Instant::now();
     let mut queries = Vec::with_capacity(inputs.len() * encoder.width());
     for batch in inputs.chunks(DENSE_BATCH) {
         queries.extend(dense.vectors(batch)?);
     }
-    let hits = usable(&folder, index.search_all(&queries, k))?;
+    let hits = usable_index(&folder, index.search_all(&queries, k))?;
     rate("dense", inputs.len(), started);
     Ok(hits)
-}
-
-/// What to do about an index that cannot be read; nothing, where the user stopped the reading.
-fn usable<T>(folder: &Path, read: Result<T>) -> Result<T> {
-    if interrupted() {
-        return read;
-    }
-    read.with_context(|| {
-        format!("cannot use the index in {}: delete the folder, it will be made again", folder.display())
-    })
 }
 
 fn rate(name: &str, questions: usize, started: Instant) {
@@ -143,20 +121,7 @@ fn rate(name: &str, questions: usize, started: Instant) {
 /// A task whose file brings its passages along.
 fn given(task: Questions) -> Result<Task> {
     let Questions { name, metric, records, path } = task;
-    let mut given: HashMap<String, Vec<GivenPassage>> =
-        read_given(&path)?.into_iter().map(|given| (given.id, given.passages)).collect();
-    let passages = |record: &Record| {
-        let passages = given.remove(&record.id);
-        let passages = passages.with_context(|| format!("{}: no passages for id {:?}", path.display(), record.id))?;
-        Ok(Retrieved::Given(passages.into_iter().map(passage).collect()))
-    };
-    let retrieved = records.iter().map(passages).collect::<Result<Vec<_>>>()?;
+    let retrieved = given_passages(&path, &records)?;
     ensure!(!records.is_empty(), "{} has no question", path.display());
     Ok(Task { name, metric, records, retrieved })
-}
-
-/// A given passage counts as evidence by its id, and by its title where it has none.
-fn passage(given: GivenPassage) -> Passage {
-    let page = given.id.unwrap_or_else(|| given.title.clone());
-    Passage { id: page.clone(), page, title: given.title, text: given.text, first_paragraph: 0, last_paragraph: 0 }
 }

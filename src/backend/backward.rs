@@ -8,7 +8,7 @@ use super::{Attend, Backend, Dropout, Element, Join, Mat, Scorer, Segments, Sele
 
 /// The gradient of a parameter, and everything else that training keeps of its shape: a matrix in the machine's
 /// widest numbers.
-pub struct Grad<B: Backward> {
+pub struct Grad<B: Backend> {
     /// Rows.
     pub rows: usize,
     /// Columns.
@@ -17,7 +17,7 @@ pub struct Grad<B: Backward> {
     pub buf: B::Buf<B::Wide>,
 }
 
-impl<B: Backward> Grad<B> {
+impl<B: Backend> Grad<B> {
     /// All zero.
     pub fn zeros(be: &B, rows: usize, cols: usize) -> Self {
         Self { rows, cols, buf: be.upload(vec![B::Wide::from_f64(0.0); rows * cols]) }
@@ -43,7 +43,7 @@ pub struct AttendGrad<B: Backend> {
 }
 
 /// Gradients of the scorer's parameters.
-pub struct ScorerGrad<'a, B: Backward> {
+pub struct ScorerGrad<'a, B: Backend> {
     /// `[1, d]`.
     pub weight: &'a mut Grad<B>,
     /// `[1, d]`, where the scorer has a norm.
@@ -74,7 +74,7 @@ pub enum DistillDirection {
 
 /// Perplexity distillation (GLIMMER, section 3.2): for each question, the divergence of
 /// `p_rank = softmax(score / τ)` and `p_LM = softmax(log p(answer | passage, question) / τ)` over its passages.
-pub struct Distill<'a, B: Backward> {
+pub struct Distill<'a, B: Backend> {
     /// `[s, 1]`.
     pub scores: &'a Mat<B>,
     /// `[n]`, of every token of the answer, the answer once for each passage.
@@ -94,7 +94,7 @@ pub struct Distill<'a, B: Backward> {
 }
 
 /// Second moments of a parameter's gradient, as Adafactor keeps them (Shazeer and Stern, arXiv 1804.04235).
-pub enum Moments<B: Backward> {
+pub enum Moments<B: Backend> {
     /// A matrix as the means of its rows, `[1, rows]`, and of its columns, `[1, cols]`.
     Factored {
         /// Over each row.
@@ -123,9 +123,6 @@ pub struct AdafactorStep {
 
 /// A machine that can train.
 pub trait Backward: Backend {
-    /// Type of gradients, moments and losses: at least as wide as the elements.
-    type Wide: Element;
-
     /// A matrix of zeros.
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self>;
 

@@ -12,8 +12,6 @@ use crate::backend::{
 };
 
 impl<T: Real> Backward for Cpu<T> {
-    type Wide = T;
-
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self> {
         let mut y = self.alloc(rows, cols);
         elementwise::fill(&mut y.buf, T::ZERO);

@@ -1,4 +1,4 @@
-//! Quality against compute, as the paper's figure 2.
+//! Quality against compute, as the paper's figure 2, and against one thing at a time, as its figures 3 and 4.
 
 use std::io::Write;
 use std::path::Path;
@@ -11,6 +11,8 @@ use super::report::Report;
 use crate::io::write_atomic;
 
 const SIZE: (u32, u32) = (720, 480);
+/// Of one panel of several.
+const PANEL: (u32, u32) = (420, 360);
 
 /// Draws an SVG: one point a reader, samples for 10¹² multiply-adds on the one axis, mean score on the other.
 ///
@@ -31,15 +33,68 @@ pub fn plot(report: &Report, path: &Path) -> Result<()> {
     write_atomic(path, |file| Ok(file.write_all(svg.as_bytes())?))
 }
 
+/// A curve of its own: score against one thing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Panel {
+    /// Above it.
+    pub title: String,
+    /// Below it.
+    pub axis: String,
+    /// Left to right; the scores in %.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// Draws an SVG of panels side by side, all with one range of scores.
+///
+/// # Errors
+/// No point at all, and those of the file system.
+pub fn plot_panels(panels: &[Panel], path: &Path) -> Result<()> {
+    anyhow::ensure!(panels.iter().any(|panel| !panel.points.is_empty()), "nothing to plot: no reader has a score");
+    let mut svg = String::new();
+    draw_panels(panels, &mut svg).map_err(|e| anyhow!("cannot draw: {e}"))?;
+    write_atomic(path, |file| Ok(file.write_all(svg.as_bytes())?))
+}
+
+/// The least and the largest, and a margin of the share `of` their distance or of `least`, whichever is more.
+fn range(values: impl Iterator<Item = f64>, (of, least): (f64, f64)) -> std::ops::Range<f64> {
+    let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+    let margin = (of * (high - low)).max(least);
+    low - margin..high + margin
+}
+
+fn draw_panels(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+    let width = PANEL.0 * panels.len() as u32;
+    let area = SVGBackend::with_string(svg, (width, PANEL.1)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let scores = range(panels.iter().flat_map(|panel| panel.points.iter().map(|p| p.1)), (0.15, 1.0));
+    for (i, (area, panel)) in area.split_evenly((1, panels.len())).iter().zip(panels).enumerate() {
+        if panel.points.is_empty() {
+            continue;
+        }
+        let widest = panel.points.iter().fold(0.0, |widest: f64, p| widest.max(p.0));
+        let across = range(panel.points.iter().map(|p| p.0), (0.05, 0.02 * widest.max(1e-9)));
+        let mut chart = ChartBuilder::on(area)
+            .margin(16)
+            .caption(&panel.title, ("sans-serif", 18))
+            .x_label_area_size(44)
+            .y_label_area_size(56)
+            .build_cartesian_2d(across, scores.clone())?;
+        let mut mesh = chart.configure_mesh();
+        mesh.light_line_style(TRANSPARENT).x_labels(6).y_labels(8);
+        mesh.x_desc(&panel.axis).y_desc("mean score over the tasks, %").draw()?;
+        let colour = Palette99::pick(i);
+        chart.draw_series(LineSeries::new(panel.points.iter().copied(), colour.stroke_width(2)))?;
+        chart.draw_series(panel.points.iter().map(|&point| Circle::new(point, 4, colour.filled())))?;
+    }
+    area.present()?;
+    Ok(())
+}
+
 fn draw(points: &[(String, f64, f64)], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
     // At least so much around the points: one reader, or all at one score, must not fill the axis with digits.
-    let range = |least: f64, of: fn(&(String, f64, f64)) -> f64| {
-        let (low, high) = points.iter().map(of).fold((f64::MAX, f64::MIN), |(l, h), x| (l.min(x), h.max(x)));
-        let margin = (0.3 * (high - low)).max(least);
-        low - margin..high + margin
-    };
+    let range = |least: f64, of: fn(&(String, f64, f64)) -> f64| range(points.iter().map(of), (0.3, least));
     let widest = points.iter().map(|point| point.1).fold(0.0, f64::max);
     let mut chart = ChartBuilder::on(&area)
         .margin(16)

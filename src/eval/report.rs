@@ -171,6 +171,11 @@ pub struct Report {
 }
 
 impl Report {
+    /// The mean score of the reader of this name, in %; none where it has none.
+    pub fn score(&self, reader: &str) -> Option<f64> {
+        self.readers.iter().find(|report| report.reader == reader)?.mean.score.map(|score| 100.0 * score)
+    }
+
     /// A table for each reader, and one of their means.
     pub fn tables(&self) -> String {
         let mut text = String::new();

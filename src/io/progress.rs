@@ -38,7 +38,7 @@ impl Progress {
             return Self::hidden();
         }
         let style =
-            ProgressStyle::with_template("{prefix:>14} {bar:32} {human_pos}/{human_len} · {per_sec} · {eta} left")
+            ProgressStyle::with_template("{prefix:>14} {bar:32} {human_pos}/{human_len} · {per_sec} · {eta} left{msg}")
                 .expect("a constant template");
         let bar = ProgressBar::new(total).with_style(style);
         bar.set_prefix(label.to_string());
@@ -65,6 +65,17 @@ impl Progress {
     /// Counts `steps` more steps done.
     pub fn add(&self, steps: u64) {
         self.0.inc(steps);
+    }
+
+    /// Counts steps that an earlier run did: they say nothing of how fast this one is.
+    pub fn skip(&self, steps: u64) {
+        self.0.set_position(self.0.position() + steps);
+        self.0.reset_eta();
+    }
+
+    /// What the line says behind the time left.
+    pub fn note(&self, text: &str) {
+        self.0.set_message(format!(" · {text}"));
     }
 
     /// Prints a line above the progress line.

@@ -17,6 +17,7 @@ use tokenizers::normalizers::{NormalizerWrapper, Precompiled, Replace, Sequence,
 use tokenizers::pre_tokenizers::metaspace::{Metaspace, PrependScheme};
 
 use super::sentencepiece::{PieceKind, SentencePiece};
+use super::write_atomic;
 use vocabulary::Vocabulary;
 
 const JSON: &str = "tokenizer.json";
@@ -120,6 +121,24 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> Result<String> {
         let pipeline = self.inner.to_string(false).map_err(anyhow::Error::from_boxed)?;
         Ok(blake3::hash(pipeline.as_bytes()).to_hex().to_string())
+    }
+
+    /// The id of `<extra_id_…>` number `number`, where the vocabulary has it. No text has such ids.
+    pub fn sentinel(&self, number: usize) -> Option<u32> {
+        // As `Vocabulary::push` hides it.
+        self.inner.token_to_id(&format!(" <extra_id_{number}>"))
+    }
+
+    /// Copies the file that [`Self::open`] would read from one folder into another.
+    ///
+    /// # Errors
+    /// No such file, and those of the file system.
+    pub fn copy(from: &Path, to: &Path) -> Result<()> {
+        let name = [JSON, SPIECE].into_iter().find(|name| from.join(name).is_file());
+        let name = name.with_context(|| format!("{} has no tokenizer: neither {JSON} nor {SPIECE}", from.display()))?;
+        let bytes =
+            std::fs::read(from.join(name)).with_context(|| format!("cannot read {name} in {}", from.display()))?;
+        write_atomic(&to.join(name), |file| Ok(std::io::Write::write_all(file, &bytes)?))
     }
 
     /// Number of token ids, sentinels included: 32100 for T5.

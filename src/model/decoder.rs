@@ -4,8 +4,8 @@ use anyhow::Result;
 
 use super::config::Config;
 use super::weights::Decoder;
-use crate::backend::{Backend, Direction, Mat, Segments};
-use crate::nn::CrossMemory;
+use crate::backend::{Backend, Backward, Direction, Dropout, Grad, Mat, Noise, Segments};
+use crate::nn::{CrossMemory, DecoderSaved, Recompute, decode_backward, decode_saved};
 
 /// The encoder's final output for a batch of answers: the rows, and which of them each answer reads.
 pub struct Evidence<'a, B: Backend> {
@@ -36,13 +36,8 @@ impl<B: Backend> Decoder<Mat<B>> {
         targets: &[&[u32]],
     ) -> Mat<B> {
         let shape = config.shape();
-        let mut ids = Vec::with_capacity(targets.iter().map(|t| t.len()).sum());
-        for target in targets {
-            let before = target.iter().take(target.len().saturating_sub(1));
-            ids.extend(target.first().map(|_| config.decoder_start_token_id).into_iter().chain(before.copied()));
-        }
         let rows = Segments::packed(be, targets.iter().map(|target| target.len()));
-        let mut x = be.embed(embedding, &be.upload(ids));
+        let mut x = be.embed(embedding, &be.upload(shifted(config, targets)));
         let bias = shape.bias(&self.bias, Direction::Past);
         for block in &self.blocks {
             let memory = block.cross.cross_memory(be, evidence.rows);
@@ -84,6 +79,95 @@ impl<B: Backend> Decoder<Mat<B>> {
             ids = next.token;
         }
         Ok(answers)
+    }
+}
+
+/// The decoder's inputs: each token of the targets is given those before it, the first the start.
+fn shifted(config: &Config, targets: &[&[u32]]) -> Vec<u32> {
+    let mut ids = Vec::with_capacity(targets.iter().map(|target| target.len()).sum());
+    for target in targets {
+        let before = target.iter().take(target.len().saturating_sub(1));
+        ids.extend(target.first().map(|_| config.decoder_start_token_id).into_iter().chain(before.copied()));
+    }
+    ids
+}
+
+/// What [`Decoder::teach_saved`] keeps for its backward pass.
+#[must_use = "a training step that drops this has no gradient"]
+pub struct TeachSaved<B: Backend> {
+    ids: B::Buf<u32>,
+    rows: Segments<B>,
+    layers: DecoderSaved<B>,
+    x: Mat<B>,
+    y: Mat<B>,
+    masks: [Option<Dropout>; 2],
+}
+
+impl<B: Backward> Decoder<Mat<B>> {
+    /// [`teach`](Self::teach) of training.
+    pub fn teach_saved(
+        &self,
+        be: &B,
+        (config, embedding): (&Config, &Mat<B>),
+        evidence: &Evidence<'_, B>,
+        targets: &[&[u32]],
+        (noise, recompute): (&mut Noise, Recompute),
+    ) -> (Mat<B>, TeachSaved<B>) {
+        let shape = config.shape();
+        let rows = Segments::packed(be, targets.iter().map(|target| target.len()));
+        let ids = be.upload(shifted(config, targets));
+        let mut x = be.embed(embedding, &ids);
+        let first = drop_out(be, &mut x, noise);
+        let bias = shape.bias(&self.bias, Direction::Past);
+        let encoded = (evidence.rows, evidence.segments);
+        let (x, layers) = decode_saved(be, &shape, &self.blocks, (x, &rows, bias), (encoded, noise, recompute));
+        let mut y = be.rms_norm(&x, &self.norm, shape.eps);
+        let last = drop_out(be, &mut y, noise);
+        let logits = be.linear(&y, &self.head);
+        (logits, TeachSaved { ids, rows, layers, x, y, masks: [first, last] })
+    }
+
+    /// The backward pass of [`teach_saved`](Self::teach_saved): the gradient of the evidence, `[n, d]`.
+    pub fn teach_backward(
+        &self,
+        be: &B,
+        config: &Config,
+        (s, dlogits): (TeachSaved<B>, &Mat<B>),
+        evidence: &Evidence<'_, B>,
+        (grad, dembedding): (&mut Decoder<Grad<B>>, &mut Grad<B>),
+    ) -> Mat<B> {
+        let shape = config.shape();
+        let [first, last] = s.masks;
+        let mut dy = be.linear_bwd(dlogits, &s.y, &self.head, &mut grad.head);
+        drop_out_again(be, &mut dy, last);
+        let mut dx = be.zeros(s.x.rows, s.x.cols);
+        be.rms_norm_bwd(&dy, (&s.x, &self.norm, shape.eps), &mut grad.norm, &mut dx);
+        let mut dencoded = be.zeros(evidence.rows.rows, evidence.rows.cols);
+        let bias = shape.bias(&self.bias, Direction::Past);
+        decode_backward(
+            be,
+            &shape,
+            (&self.blocks, s.layers),
+            ((&s.rows, bias), (evidence.rows, evidence.segments)),
+            (&mut grad.blocks, &mut grad.bias, &mut dencoded, &mut dx),
+        );
+        drop_out_again(be, &mut dx, first);
+        be.embed_bwd(&dx, &s.ids, dembedding);
+        dencoded
+    }
+}
+
+/// Applies the next mask.
+pub(crate) fn drop_out<B: Backward>(be: &B, x: &mut Mat<B>, noise: &mut Noise) -> Option<Dropout> {
+    let mask = noise.draw();
+    drop_out_again(be, x, mask);
+    mask
+}
+
+/// Applies a mask that was drawn before: the backward pass of dropout.
+pub(crate) fn drop_out_again<B: Backward>(be: &B, x: &mut Mat<B>, mask: Option<Dropout>) {
+    if let Some(mask) = &mask {
+        be.dropout(x, mask);
     }
 }
 

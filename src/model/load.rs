@@ -115,6 +115,17 @@ impl<B: Backend> Reader<B> {
         Ok(Self { be, config, glimmer, weights })
     }
 
+    /// Lets a separate reranker, if there is one, begin at random instead of as the encoder's layers.
+    pub fn begin_reranker(&mut self, seed: u64) {
+        let specs = Weights::spec(&self.config, &self.glimmer);
+        let mut stream = 1 << 32;
+        let fresh = specs.reranker.try_map(&mut |spec| {
+            stream += 1;
+            Ok(Mat::upload(&self.be, spec.rows, spec.cols, begin(spec, seed, stream)))
+        });
+        self.weights.reranker = fresh.expect("nothing here fails");
+    }
+
     /// The same weights, cut elsewhere.
     ///
     /// # Errors

@@ -76,7 +76,7 @@ impl<B: Backend> Reader<B> {
         self.config.num_layers - self.glimmer.live_layers
     }
 
-    fn blocks(&self, range: std::ops::Range<usize>) -> &[EncoderBlock<Mat<B>>] {
+    pub(crate) fn blocks(&self, range: std::ops::Range<usize>) -> &[EncoderBlock<Mat<B>>] {
         &self.weights.encoder.layers.blocks[range]
     }
 
@@ -139,7 +139,7 @@ impl<B: Backend> Reader<B> {
     }
 
     /// The memories of all passages of a batch.
-    fn passages(&self, questions: &[Question<'_>]) -> Result<Encoded<B>> {
+    pub(crate) fn passages(&self, questions: &[Question<'_>]) -> Result<Encoded<B>> {
         let (mut fresh, mut stored): (Vec<&[u32]>, Vec<Stored<'_>>) = (Vec::new(), Vec::new());
         for question in questions {
             match question.passages {
@@ -171,13 +171,7 @@ impl<B: Backend> Reader<B> {
     /// Questions that cannot be read, see [`Reader::read`].
     pub fn score(&self, questions: &[Question<'_>]) -> Result<Scored<B>> {
         let (mut live_a, groups) = self.join(questions)?;
-        let live = self.memory_layers();
-        let scorer = Scorer {
-            weight: &self.weights.scorer,
-            norm: self.weights.scorer_norm.as_deref(),
-            pool: self.glimmer.score_pool,
-            eps: self.config.layer_norm_epsilon,
-        };
+        let (live, scorer) = (self.memory_layers(), self.scorer());
         let scores = match &self.weights.reranker {
             None => {
                 let blocks = self.blocks(live..live + self.glimmer.rerank_layers);
@@ -194,12 +188,26 @@ impl<B: Backend> Reader<B> {
         Ok(Scored { live_a, scores, groups })
     }
 
-    /// The chosen passages through the layers that are left, and the final norm; a segment a passage.
-    pub fn finish(&self, scored: &Scored<B>, chosen: &Selection<B>) -> Encoded<B> {
+    pub(crate) fn scorer(&self) -> Scorer<'_, B> {
+        Scorer {
+            weight: &self.weights.scorer,
+            norm: self.weights.scorer_norm.as_deref(),
+            pool: self.glimmer.score_pool,
+            eps: self.config.layer_norm_epsilon,
+        }
+    }
+
+    /// The layers of live encoder B; with a separate reranker, all live ones.
+    pub(crate) fn last_layers(&self) -> std::ops::Range<usize> {
         let reranked = if self.weights.reranker.is_some() { 0 } else { self.glimmer.rerank_layers };
-        let blocks = self.blocks(self.memory_layers() + reranked..self.config.num_layers);
-        let (mut rows, segments) = self.be.gather(&scored.live_a.rows, &scored.live_a.segments, chosen);
-        self.encode(&mut rows, &segments, &self.weights.live_bias, blocks);
+        self.memory_layers() + reranked..self.config.num_layers
+    }
+
+    /// The chosen passages of live encoder A's output through the layers that are left, and the final norm; a segment
+    /// a passage.
+    pub fn finish(&self, live_a: &Encoded<B>, chosen: &Selection<B>) -> Encoded<B> {
+        let (mut rows, segments) = self.be.gather(&live_a.rows, &live_a.segments, chosen);
+        self.encode(&mut rows, &segments, &self.weights.live_bias, self.blocks(self.last_layers()));
         let rows = self.be.rms_norm(&rows, &self.weights.encoder.norm, self.config.layer_norm_epsilon);
         Encoded { rows, segments }
     }
@@ -215,7 +223,7 @@ impl<B: Backend> Reader<B> {
         }
         let scored = self.score(questions)?;
         let chosen = self.be.top_m(&scored.scores, &scored.groups, self.glimmer.selected);
-        let encoded = self.finish(&scored, &chosen);
+        let encoded = self.finish(&scored.live_a, &chosen);
         let segments = self.be.merge(&encoded.segments, &chosen.groups);
         let evidence = Evidence { rows: &encoded.rows, segments: &segments };
         let decoder = &self.weights.decoder;
@@ -266,7 +274,7 @@ impl Passages<'_> {
 
 impl Question<'_> {
     /// Refuses what cannot be read with a model of these sizes.
-    fn check(&self, config: &Config) -> Result<()> {
+    pub(crate) fn check(&self, config: &Config) -> Result<()> {
         ensure!(!self.ids.is_empty(), "has no tokens; even an empty text has its end");
         check_ids(self.ids, config.vocab_size)?;
         ensure!(!self.passages.is_empty(), "has no passages; retrieve at least one");

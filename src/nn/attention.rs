@@ -1,7 +1,10 @@
 //! The attention blocks: over a segment itself, over the encoder's output, and over the tokens decoded so far.
 
+use super::residual::{residual, residual_bwd};
 use super::{Leaf, Shape, tree};
-use crate::backend::{Attend, Backend, Bias, Cache, Mat, Segments};
+use crate::backend::{
+    Attend, AttendGrad, Attended, Backend, Backward, Bias, Cache, Dropout, Grad, Mat, Noise, Segments,
+};
 
 tree! {
     /// `x + Wo·Attention(Wq·y, Wk·z, Wv·z)` of `y = RMSNorm(x)`, with `z = y` or the encoder's output.
@@ -63,5 +66,122 @@ impl<B: Backend> Attention<Mat<B>> {
         let (k, v, heads) = (&memory.k, &memory.v, shape.heads);
         let o = be.attention(Attend { q: &q, k, v, rows, cols, bias: None, heads, dropout: None });
         be.linear_add(&o, &self.o, x);
+    }
+}
+
+/// What self-attention keeps for its backward pass.
+#[must_use = "a training step that drops this has no gradient"]
+pub struct AttentionSaved<B: Backend> {
+    x: Mat<B>,
+    y: Mat<B>,
+    q: Mat<B>,
+    k: Mat<B>,
+    v: Mat<B>,
+    attended: Attended<B>,
+    masks: Masks,
+}
+
+/// What attention to the encoder's output keeps for its backward pass.
+#[must_use = "a training step that drops this has no gradient"]
+pub struct CrossSaved<B: Backend> {
+    x: Mat<B>,
+    y: Mat<B>,
+    q: Mat<B>,
+    memory: CrossMemory<B>,
+    attended: Attended<B>,
+    masks: Masks,
+}
+
+/// Dropout of the weights and of the result.
+struct Masks {
+    weights: Option<Dropout>,
+    result: Option<Dropout>,
+}
+
+impl Masks {
+    fn draw(noise: &mut Noise) -> Self {
+        Self { weights: noise.draw(), result: noise.draw() }
+    }
+}
+
+impl<B: Backward> Attention<Mat<B>> {
+    /// [`forward`](Self::forward) of training.
+    pub fn forward_saved(
+        &self,
+        be: &B,
+        shape: &Shape,
+        x: Mat<B>,
+        (rows, bias): (&Segments<B>, Bias<'_, B>),
+        noise: &mut Noise,
+    ) -> (Mat<B>, AttentionSaved<B>) {
+        let y = be.rms_norm(&x, &self.norm, shape.eps);
+        let (q, k, v) = (be.linear(&y, &self.q), be.linear(&y, &self.k), be.linear(&y, &self.v));
+        let (masks, heads) = (Masks::draw(noise), shape.heads);
+        let dropout = masks.weights;
+        let attended =
+            be.attention_saved(Attend { q: &q, k: &k, v: &v, rows, cols: rows, bias: Some(bias), heads, dropout });
+        let out = residual(be, &x, &attended.o, &self.o, masks.result);
+        (out, AttentionSaved { x, y, q, k, v, attended, masks })
+    }
+
+    /// The backward pass of [`forward_saved`](Self::forward_saved): `dx`, the gradient of what it returned, becomes
+    /// that of what it was given. The gradient of the bias table goes to `dbias`.
+    pub fn backward(
+        &self,
+        be: &B,
+        shape: &Shape,
+        s: AttentionSaved<B>,
+        (rows, bias): (&Segments<B>, Bias<'_, B>),
+        (grad, dbias, dx): (&mut Attention<Grad<B>>, &mut Grad<B>, &mut Mat<B>),
+    ) {
+        let d_o = residual_bwd(be, dx, &s.attended.o, (&self.o, s.masks.result), &mut grad.o);
+        let AttentionSaved { q, k, v, .. } = &s;
+        let (heads, dropout) = (shape.heads, s.masks.weights);
+        let attend = Attend { q, k, v, rows, cols: rows, bias: Some(bias), heads, dropout };
+        let AttendGrad { dq, dk, dv } = be.attention_bwd(attend, &s.attended, &d_o, Some(dbias));
+        let mut dy = be.linear_bwd(&dv, &s.y, &self.v, &mut grad.v);
+        be.add(&be.linear_bwd(&dk, &s.y, &self.k, &mut grad.k), &mut dy);
+        be.add(&be.linear_bwd(&dq, &s.y, &self.q, &mut grad.q), &mut dy);
+        be.rms_norm_bwd(&dy, (&s.x, &self.norm, shape.eps), &mut grad.norm, dx);
+    }
+
+    /// [`forward_cross`](Self::forward_cross) of training, over the encoder's output `[n', d]` itself.
+    pub fn forward_cross_saved(
+        &self,
+        be: &B,
+        shape: &Shape,
+        x: Mat<B>,
+        (rows, encoded, cols): (&Segments<B>, &Mat<B>, &Segments<B>),
+        noise: &mut Noise,
+    ) -> (Mat<B>, CrossSaved<B>) {
+        let y = be.rms_norm(&x, &self.norm, shape.eps);
+        let q = be.linear(&y, &self.q);
+        let memory = self.cross_memory(be, encoded);
+        let (masks, heads) = (Masks::draw(noise), shape.heads);
+        let (k, v, dropout) = (&memory.k, &memory.v, masks.weights);
+        let attended = be.attention_saved(Attend { q: &q, k, v, rows, cols, bias: None, heads, dropout });
+        let out = residual(be, &x, &attended.o, &self.o, masks.result);
+        (out, CrossSaved { x, y, q, memory, attended, masks })
+    }
+
+    /// The backward pass of [`forward_cross_saved`](Self::forward_cross_saved): as [`backward`](Self::backward), and
+    /// the gradient of the encoder's output is added to `dencoded`.
+    pub fn backward_cross(
+        &self,
+        be: &B,
+        shape: &Shape,
+        s: CrossSaved<B>,
+        (rows, encoded, cols): (&Segments<B>, &Mat<B>, &Segments<B>),
+        (grad, dencoded, dx): (&mut Attention<Grad<B>>, &mut Mat<B>, &mut Mat<B>),
+    ) {
+        let d_o = residual_bwd(be, dx, &s.attended.o, (&self.o, s.masks.result), &mut grad.o);
+        let (q, CrossMemory { k, v }) = (&s.q, &s.memory);
+        let (heads, dropout) = (shape.heads, s.masks.weights);
+        let attend = Attend { q, k, v, rows, cols, bias: None, heads, dropout };
+        let AttendGrad { dq, dk, dv } = be.attention_bwd(attend, &s.attended, &d_o, None);
+        be.add(&be.linear_bwd(&dv, encoded, &self.v, &mut grad.v), dencoded);
+        be.add(&be.linear_bwd(&dk, encoded, &self.k, &mut grad.k), dencoded);
+        let dy = be.linear_bwd(&dq, &s.y, &self.q, &mut grad.q);
+        be.rms_norm_bwd(&dy, (&s.x, &self.norm, shape.eps), &mut grad.norm, dx);
     }
 }

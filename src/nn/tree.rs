@@ -18,6 +18,9 @@ pub trait Tree {
     /// The first that `f` returns.
     fn try_map<'a, U>(&'a self, f: &mut dyn FnMut(&'a Self::Leaf) -> Result<U>) -> Result<Self::With<U>>;
 
+    /// All leaves, in the order of declaration, to be changed.
+    fn leaves_mut(&mut self) -> Vec<&mut Self::Leaf>;
+
     /// All leaves, in the order of declaration.
     fn leaves(&self) -> Vec<&Self::Leaf> {
         let mut all = Vec::new();
@@ -53,6 +56,9 @@ impl<T> Tree for Leaf<T> {
     fn try_map<'a, U>(&'a self, f: &mut dyn FnMut(&'a T) -> Result<U>) -> Result<Leaf<U>> {
         Ok(Leaf(f(&self.0)?))
     }
+    fn leaves_mut(&mut self) -> Vec<&mut T> {
+        vec![&mut self.0]
+    }
 }
 
 impl<X: Tree> Tree for Vec<X> {
@@ -61,6 +67,9 @@ impl<X: Tree> Tree for Vec<X> {
     fn try_map<'a, U>(&'a self, f: &mut dyn FnMut(&'a X::Leaf) -> Result<U>) -> Result<Self::With<U>> {
         self.iter().map(|tree| tree.try_map(f)).collect()
     }
+    fn leaves_mut(&mut self) -> Vec<&mut X::Leaf> {
+        self.iter_mut().flat_map(Tree::leaves_mut).collect()
+    }
 }
 
 impl<X: Tree> Tree for Option<X> {
@@ -68,6 +77,9 @@ impl<X: Tree> Tree for Option<X> {
     type With<U> = Option<X::With<U>>;
     fn try_map<'a, U>(&'a self, f: &mut dyn FnMut(&'a X::Leaf) -> Result<U>) -> Result<Self::With<U>> {
         self.as_ref().map(|tree| tree.try_map(f)).transpose()
+    }
+    fn leaves_mut(&mut self) -> Vec<&mut X::Leaf> {
+        self.iter_mut().flat_map(Tree::leaves_mut).collect()
     }
 }
 
@@ -88,6 +100,12 @@ macro_rules! tree {
                 f: &mut dyn FnMut(&'a $t) -> anyhow::Result<U>,
             ) -> anyhow::Result<$name<U>> {
                 Ok($name { $($field: $crate::nn::Tree::try_map(&self.$field, f)?),* })
+            }
+
+            fn leaves_mut(&mut self) -> Vec<&mut $t> {
+                let mut all = Vec::new();
+                $(all.extend($crate::nn::Tree::leaves_mut(&mut self.$field));)*
+                all
             }
         }
     };
@@ -113,6 +131,9 @@ mod tests {
     #[test]
     fn maps_keep_the_shape_and_visit_in_order() {
         let tree = Branch { first: Leaf(1), more: vec![Leaf(2), Leaf(3)], last: None };
+        let mut changed = tree.clone();
+        changed.leaves_mut().into_iter().for_each(|leaf| *leaf += 10);
+        assert_eq!(changed.leaves(), [&11, &12, &13]);
         let doubled = tree.try_map(&mut |&x| Ok(f64::from(x) * 2.0)).unwrap();
         assert_eq!(doubled, Branch { first: Leaf(2.0), more: vec![Leaf(4.0), Leaf(6.0)], last: None });
         assert_eq!(Branch { last: Some(Leaf(4)), ..tree.clone() }.leaves(), [&1, &2, &3, &4]);

@@ -35,10 +35,10 @@ pub fn ids(stream: u64, count: usize, bound: usize) -> Vec<u32> {
 
 /// The values of `mat`, widened.
 pub fn values<B: Backend>(be: &B, mat: &Mat<B>) -> Vec<f64> {
-    widened::<B>(mat.download(be).unwrap())
+    widened(mat.download(be).unwrap())
 }
 
-pub fn widened<B: Backend>(values: Vec<B::Elem>) -> Vec<f64> {
+pub fn widened<E: Element>(values: Vec<E>) -> Vec<f64> {
     values.into_iter().map(Element::to_f64).collect()
 }
 

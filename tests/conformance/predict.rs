@@ -12,7 +12,7 @@ fn predicted<B: Backend>(
     head: &glimmer::backend::Mat<B>,
 ) -> (Vec<u32>, Vec<f64>) {
     let found = be.predict(x, head);
-    (be.download(&found.token).unwrap(), widened::<B>(be.download(&found.log_prob).unwrap()))
+    (be.download(&found.token).unwrap(), widened(be.download(&found.log_prob).unwrap()))
 }
 
 pub fn predict<B: Backend>(be: &B) {
@@ -60,7 +60,7 @@ pub fn log_prob<B: Backend>(be: &B) {
         let targets = ids(1, rows, v);
         let uploaded = be.upload(targets.clone());
         let what = format!("log_prob of [{rows}, {v}]");
-        let found = steady(&what, || widened::<B>(be.download(&be.log_prob(&logits.mat, &uploaded)).unwrap()));
+        let found = steady(&what, || widened(be.download(&be.log_prob(&logits.mat, &uploaded)).unwrap()));
         let rows = logits.plain.rows().zip(&targets);
         let wanted: Vec<f64> = rows.map(|(row, &target)| naive::log_softmax(row)[target as usize]).collect();
         assert_close(&what, &found, &wanted, tolerance::<B::Elem>(1));
@@ -69,7 +69,7 @@ pub fn log_prob<B: Backend>(be: &B) {
 
 pub fn log_prob_of_far_logits<B: Backend>(be: &B) {
     let logits = operand(be, 3, vec![1e4, 0.0, -1e4, -1e15, 1e15, 0.0, 1e-20, 1e-20, -1e4]);
-    let found = widened::<B>(be.download(&be.log_prob(&logits.mat, &be.upload(vec![2, 0, 1]))).unwrap());
+    let found = widened(be.download(&be.log_prob(&logits.mat, &be.upload(vec![2, 0, 1]))).unwrap());
     for (row, (found, target)) in found.into_iter().zip([2, 0, 1]).enumerate() {
         let wanted = naive::log_softmax(logits.plain.row(row))[target];
         assert_close("log_prob of far logits", &[found], &[wanted], tolerance::<B::Elem>(1));

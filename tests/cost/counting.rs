@@ -72,6 +72,7 @@ fn pairs(rows: usize, keys: usize, direction: Option<Direction>) -> usize {
 
 impl Backend for Counting {
     type Elem = f64;
+    type Wide = f64;
     type Buf<T: Pod + Send + Sync> = Buffer<T>;
 
     fn describe(&self) -> String {

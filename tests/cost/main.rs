@@ -83,7 +83,7 @@ fn check(config: &Config, glimmer: &Glimmer, texts: &Texts) -> (Vec<usize>, usiz
     let scored = reader.score(&[question]).unwrap();
     assert_eq!(be.take(), stages.question + stages.live_a + stages.score, "live A and score");
     let chosen = be.top_m(&scored.scores, &scored.groups, glimmer.selected);
-    let encoded = reader.finish(&scored, &chosen);
+    let encoded = reader.finish(&scored.live_a, &chosen);
     assert_eq!(be.take(), stages.live_b, "live B");
     let segments = be.merge(&encoded.segments, &chosen.groups);
     let evidence = Evidence { rows: &encoded.rows, segments: &segments };

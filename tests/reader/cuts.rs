@@ -81,7 +81,7 @@ fn fid_is_the_encoder_over_question_and_passage() {
     let told = slices(&told);
     let scored = fid.score(&[question(&asked[0], &told)]).unwrap();
     let chosen = fid.be.top_m(&scored.scores, &scored.groups, 3);
-    let found = fid.finish(&scored, &chosen);
+    let found = fid.finish(&scored.live_a, &chosen);
 
     let joined: Vec<Vec<u32>> = told.iter().map(|passage| [&asked[0], *passage].concat()).collect();
     let shape = config().shape();

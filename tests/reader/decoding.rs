@@ -27,7 +27,7 @@ fn cached_is_uncached<T: Real>() {
 
         let scored = reader.score(&questions).unwrap();
         let chosen = reader.be.top_m(&scored.scores, &scored.groups, 3);
-        let encoded = reader.finish(&scored, &chosen);
+        let encoded = reader.finish(&scored.live_a, &chosen);
         let segments = reader.be.merge(&encoded.segments, &chosen.groups);
         let evidence = Evidence { rows: &encoded.rows, segments: &segments };
         let (embedding, v) = (&reader.weights.encoder.embedding, reader.config.vocab_size);

@@ -1,0 +1,99 @@
+//! Examples together: as many as the machine's memory holds.
+
+use anyhow::Result;
+
+use super::data::Drawn;
+use crate::backend::Stored;
+use crate::eval::Corpus;
+use crate::memory::Store;
+use crate::model::{Passages, Question};
+use crate::train::Example;
+
+/// Divides a batch, in order, into parts of at most so many tokens; one example with more is a part by itself.
+/// Rows are packed, so that long and short ones may share a part.
+pub fn micro_batches(batch: &[Drawn], tokens: usize) -> Vec<&[Drawn]> {
+    let (mut parts, mut rest) = (Vec::new(), batch);
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fits = |drawn: &&Drawn| {
+            sum += drawn.tokens();
+            sum <= tokens
+        };
+        let count = rest.iter().take_while(fits).count().max(1);
+        let (part, behind) = rest.split_at(count);
+        parts.push(part);
+        rest = behind;
+    }
+    parts
+}
+
+/// Examples as the reader takes them.
+pub struct Examples<'a> {
+    drawn: &'a [Drawn],
+    passages: Vec<Kept<'a>>,
+}
+
+/// One question's passages.
+enum Kept<'a> {
+    Tokens(Vec<&'a [u32]>),
+    Memory(Vec<Stored<'a>>),
+}
+
+impl<'a> Examples<'a> {
+    /// Passages as tokens.
+    pub fn new(drawn: &'a [Drawn]) -> Self {
+        let tokens = |drawn: &'a Drawn| Kept::Tokens(drawn.passages.iter().map(Vec::as_slice).collect());
+        Self { drawn, passages: drawn.iter().map(tokens).collect() }
+    }
+
+    /// Passages as they are stored.
+    ///
+    /// # Errors
+    /// A store or a corpus that is damaged.
+    pub fn stored(drawn: &'a [Drawn], corpus: &Corpus, store: &'a Store) -> Result<Self> {
+        let memory = |&number: &u32| Ok(store.read(&corpus.passage(number as usize)?.id)?.data);
+        let memories = |drawn: &Drawn| Ok(Kept::Memory(drawn.numbers.iter().map(memory).collect::<Result<_>>()?));
+        Ok(Self { drawn, passages: drawn.iter().map(memories).collect::<Result<_>>()? })
+    }
+
+    /// Without their answers.
+    pub fn questions(&'a self) -> Vec<Question<'a>> {
+        let question = |(drawn, kept): (&'a Drawn, &'a Kept<'a>)| Question {
+            ids: &drawn.question,
+            passages: match kept {
+                Kept::Tokens(texts) => Passages::Tokens(texts),
+                Kept::Memory(memories) => Passages::Memory(memories),
+            },
+        };
+        self.drawn.iter().zip(&self.passages).map(question).collect()
+    }
+
+    /// With their answers.
+    pub fn examples(&'a self) -> Vec<Example<'a>> {
+        let example = |(question, drawn): (_, &'a Drawn)| Example { question, target: &drawn.target };
+        self.questions().into_iter().zip(self.drawn).map(example).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_hold_what_fits_and_one_at_the_least() {
+        let drawn = |passages: &[usize]| Drawn {
+            question: vec![7, 1],
+            passages: passages.iter().map(|&n| vec![5; n - 2]).collect(),
+            target: vec![1],
+            numbers: Vec::new(),
+        };
+        let batch = [drawn(&[10, 10]), drawn(&[5]), drawn(&[100]), drawn(&[3]), drawn(&[7, 15])];
+        let sizes = |bound| micro_batches(&batch, bound).iter().map(|part| part.len()).collect::<Vec<_>>();
+        assert_eq!(sizes(25), [2, 1, 2]);
+        assert_eq!(sizes(24), [1, 1, 1, 1, 1]);
+        assert_eq!(sizes(150), [5]);
+        assert_eq!(sizes(1), [1; 5]);
+        let examples = Examples::new(&batch);
+        assert_eq!(examples.examples()[0].question.passages.len(), 2);
+    }
+}

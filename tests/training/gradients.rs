@@ -1,0 +1,181 @@
+//! The gradient of a whole reader against central differences of its own losses, in f64.
+
+use glimmer::backend::{AnswerLogProb, DistillDirection, Grad, Mat, Pool};
+use glimmer::cpu::Cpu;
+use glimmer::model::{Glimmer, Question, Reader, Weights};
+use glimmer::nn::{Recompute, Tree};
+use glimmer::random;
+use glimmer::train::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+
+use crate::tiny::{LAYERS, cut, question, reader, slices, texts, values};
+
+type Machine = Cpu<f64>;
+
+/// Three questions with as many passages as their number, and answers.
+struct Batch {
+    asked: Vec<Vec<u32>>,
+    told: Vec<Vec<u32>>,
+    answers: Vec<Vec<u32>>,
+}
+
+impl Batch {
+    fn new() -> Self {
+        Self { asked: texts(21, 3, 6), told: texts(22, 12, 12), answers: texts(23, 3, 5) }
+    }
+
+    /// Runs `body` on the examples.
+    fn with<R>(&self, body: impl FnOnce(&[Example<'_>]) -> R) -> R {
+        let told = slices(&self.told);
+        // 3, 4 and 5 passages.
+        let passages = [&told[..3], &told[3..7], &told[7..]];
+        let questions: Vec<Question<'_>> =
+            self.asked.iter().zip(passages).map(|(ids, passages)| question(ids, passages)).collect();
+        let pairs = questions.into_iter().zip(&self.answers);
+        body(&pairs.map(|(question, target)| Example { question, target }).collect::<Vec<_>>())
+    }
+}
+
+const LM: Pass = Pass {
+    memory: MemoryEncoder::Trained,
+    recompute: Recompute::Nothing,
+    dropout: 0.0,
+    seed: 5,
+    lm_scale: 0.3,
+    distill_scale: 0.0,
+};
+
+fn run(reader: &Reader<Machine>, batch: &Batch, pass: &Pass) -> (Losses, Weights<Grad<Machine>>) {
+    let mut grads = zero_gradients(reader).unwrap();
+    let losses = batch.with(|examples| gradients(reader, examples, pass, &mut grads)).unwrap();
+    (losses, grads)
+}
+
+fn loss(reader: &Reader<Machine>, batch: &Batch, pass: &Pass) -> f64 {
+    let losses = run(reader, batch, pass).0;
+    pass.lm_scale * losses.lm + pass.distill_scale * losses.distill
+}
+
+/// Holds `⟨gradient, direction⟩` of each parameter that `which` names against the central difference along a random
+/// direction; returns how many of those gradients were not 0.
+fn check(reader: &mut Reader<Machine>, pass: &Pass, which: impl Fn(&str) -> bool) -> usize {
+    let (step, batch) = (1e-5, Batch::new());
+    let names: Vec<String> =
+        Weights::spec(&reader.config, &reader.glimmer).leaves().iter().map(|s| s.name.clone()).collect();
+    let (_, grads) = run(reader, &batch, pass);
+    let mut moving = 0;
+    for (place, name) in names.iter().enumerate().filter(|(_, name)| which(name)) {
+        let grad = grads.leaves()[place].buf.to_vec();
+        let direction: Vec<f64> = (0..grad.len() as u64).map(|i| random::normal(31, place as u64, i)).collect();
+        let before = values(&reader.be, reader.weights.leaves()[place]);
+        let mut at = |offset: f64| {
+            let leaf: &mut Mat<Machine> = reader.weights.leaves_mut().swap_remove(place);
+            for ((w, x), d) in leaf.buf.iter_mut().zip(&before).zip(&direction) {
+                *w = x + offset * d;
+            }
+            loss(reader, &batch, pass)
+        };
+        let difference = (at(step) - at(-step)) / (2.0 * step);
+        at(0.0);
+        let found: f64 = grad.iter().zip(&direction).map(|(g, d)| g * d).sum();
+        let size = grad.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let error = (found - difference).abs();
+        assert!(error <= 1e-6 * size + 1e-9, "{name}: {found:e} along the gradient, {difference:e} by differences");
+        moving += usize::from(size > 1e-9);
+    }
+    moving
+}
+
+/// Everything that a reader may have, apart.
+fn cuts() -> Vec<(&'static str, Glimmer)> {
+    let with = |change: fn(&mut Glimmer)| {
+        let mut glimmer = cut(4, 2, 2);
+        change(&mut glimmer);
+        glimmer
+    };
+    vec![
+        ("glimmer", with(|_| {})),
+        ("fid", cut(LAYERS, 0, 5)),
+        ("lumen", cut(2, 0, 5)),
+        ("mean, norm", with(|g| (g.score_pool, g.score_norm) = (Pool::Mean, true))),
+        ("question encoder", with(|g| g.question_encoder = true)),
+        ("reranker", with(|g| g.reranker = true)),
+    ]
+}
+
+#[test]
+fn the_language_models_gradient_is_that_of_its_loss() {
+    let plain = [Pass { dropout: 0.0, ..LM }, Pass { dropout: 0.2, ..LM }];
+    let runs = plain.map(|pass| ("glimmer", cut(4, 2, 2), pass)).into_iter();
+    let again = Pass { dropout: 0.2, recompute: Recompute::Layers, ..LM };
+    for (what, glimmer, pass) in runs.chain(cuts().into_iter().map(|(what, glimmer)| (what, glimmer, again))) {
+        let mut reader = reader::<f64>(glimmer, 3);
+        let moving = check(&mut reader, &pass, |_| true);
+        let all = reader.weights.leaves().len();
+        // The scorer learns from the distillation alone, and so does a reranker of its own; FiD has no memory.
+        assert!(moving * 10 >= all * 6, "{what}: only {moving} of {all} parameters have a gradient");
+    }
+}
+
+/// The language model's distribution is a constant to the distillation: differences see what it teaches only where the
+/// parameter has no part in that distribution.
+#[test]
+fn the_distillations_gradient_is_that_of_its_loss() {
+    let apart = |name: &str| name.starts_with("scorer.") || name.starts_with("reranker.");
+    for direction in [DistillDirection::LmRank, DistillDirection::RankLm] {
+        for answer in [AnswerLogProb::Sum, AnswerLogProb::Mean] {
+            let mut glimmer = cut(4, 2, 2);
+            (glimmer.score_norm, glimmer.reranker, glimmer.temperature) = (true, true, 0.7);
+            (glimmer.distill_direction, glimmer.answer_log_prob) = (direction, answer);
+            let pass = Pass { distill_scale: 0.4, ..LM };
+            let moving = check(&mut reader::<f64>(glimmer, 3), &pass, apart);
+            assert_eq!(moving, 2 + 1 + 2 * 9, "scorer and its norm; bias and two layers of the reranker");
+        }
+    }
+}
+
+#[test]
+fn a_frozen_memory_encoder_has_no_gradient_and_the_rest_has_the_same() {
+    let batch = Batch::new();
+    let reader = reader::<f64>(cut(4, 2, 2), 3);
+    let (_, trained) = run(&reader, &batch, &LM);
+    let (_, frozen) = run(&reader, &batch, &Pass { memory: MemoryEncoder::Frozen, ..LM });
+    let specs = Weights::spec(&reader.config, &reader.glimmer);
+    for ((spec, trained), frozen) in specs.leaves().into_iter().zip(trained.leaves()).zip(frozen.leaves()) {
+        let memory = spec.name.starts_with("encoder.block.0.") || spec.name.starts_with("encoder.block.1.");
+        if memory {
+            assert!(frozen.buf.iter().all(|&g| g == 0.0), "{}", spec.name);
+            assert!(trained.buf.iter().any(|&g| g != 0.0), "{}", spec.name);
+        } else if spec.name != "shared.weight" {
+            assert!(frozen.buf[..] == trained.buf[..], "{}", spec.name);
+        }
+    }
+}
+
+#[test]
+fn gradients_add_up() {
+    let batch = Batch::new();
+    let reader = reader::<f64>(cut(4, 2, 2), 3);
+    let (_, once) = run(&reader, &batch, &LM);
+    let mut twice = zero_gradients(&reader).unwrap();
+    for _ in 0..2 {
+        batch.with(|examples| gradients(&reader, examples, &LM, &mut twice)).unwrap();
+    }
+    for (once, twice) in once.leaves().into_iter().zip(twice.leaves()) {
+        let doubled: Vec<f64> = once.buf.iter().map(|g| 2.0 * g).collect();
+        crate::common::assert_close("twice", &twice.buf, &doubled, 1e-12);
+    }
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_refused() {
+    let reader = reader::<f64>(cut(4, 2, 2), 3);
+    let passages: [&[u32]; 1] = [&[5, 1]];
+    let refuse = |ids: &[u32], target: &[u32]| {
+        let examples = [Example { question: question(ids, &passages), target }];
+        let mut grads = zero_gradients(&reader).unwrap();
+        format!("{:#}", gradients(&reader, &examples, &LM, &mut grads).unwrap_err())
+    };
+    assert!(refuse(&[4, 1], &[]).contains("question 0 of the batch: its answer has no tokens"));
+    assert!(refuse(&[4, 1], &[9999]).contains("its answer: token 0 has id 9999"));
+    assert!(refuse(&[], &[1]).contains("has no tokens"));
+}
