@@ -1,14 +1,18 @@
-//! A beginning from which a reader that has learned nothing learns to copy within minutes.
+//! A beginning from which a reader that has learned nothing learns to find and to copy within minutes.
 //!
-//! What a retrieval-augmented reader does first of all is to find the place in its passages and to go on copying from
-//! it. From T5's own random weights the circuits for that take very long to form in a small model. Like the mimetic
-//! initialisation of Trockman and Kolter (arXiv 2305.09828), this begins them as what training would make of them:
+//! What a retrieval-augmented reader does first of all is to find the passage and the place in it that belong to the
+//! question, and to go on copying from there. From T5's own random weights the circuits for that take very long to form
+//! in a small model. Like the mimetic initialisation of Trockman and Kolter (arXiv 2305.09828), this begins them as
+//! what training would make of them:
 //!
 //! - the output layer as the embedding, scaled, so that a token that reaches the decoder's output is the one predicted;
 //! - cross-attention's `Wv` as an orthogonal matrix and `Wo` as its transpose, so that what the decoder looks at passes
 //!   through unchanged;
-//! - the encoder's `Wq` near its `Wk`, so that equal tokens of question and passage find one another;
-//! - the encoder's position biases as three kinds of heads: one to the token before, one away from itself, one local;
+//! - of the encoder's heads, the first looks at the token before and the third at its neighbours, by position;
+//! - the second looks for its own token elsewhere, and where there is none at the end of text. What it returns then is
+//!   always the same, so that "found" and "not found" can be told apart by any linear layer; without such a sink it
+//!   would be a mean over everything. Two columns of the embedding serve it: a constant, which T5 lacks without biases,
+//!   and a mark of the end of text;
 //! - what blocks write to the residual stream smaller, the deeper the stack, so that a deep encoder begins as a shallow
 //!   one.
 
@@ -21,6 +25,13 @@ use crate::random;
 
 /// Streams of the random numbers drawn here, apart from those of the parameters' own beginnings.
 const STREAMS: u64 = 1 << 32;
+/// Columns of the embedding: one that is 1 for every token, one that marks the end of text.
+const CONSTANT: usize = 0;
+const END: usize = 1;
+/// The mark.
+const MARK: f64 = 5.0;
+/// The head that looks for its own token.
+const MATCHING: usize = 1;
 
 impl<B: Backend> Reader<B> {
     /// Changes a reader with random weights into one that learns to copy.
@@ -29,20 +40,32 @@ impl<B: Backend> Reader<B> {
     /// Those of the machine.
     pub fn begin_copying(&mut self, seed: u64) -> Result<()> {
         let (be, config) = (&self.be, &self.config);
-        let (d, e) = (config.d_model as f64, config.d_kv as f64);
+        let d = config.d_model as f64;
         let weights = &mut self.weights;
-        let embedding = weights.encoder.embedding.download(be)?;
         let scaled = |scale: f64| move |x: &B::Elem| B::Elem::from_f64(scale * x.to_f64());
-        let head = embedding.iter().map(scaled(d.powf(-0.5))).collect();
-        weights.decoder.head = Leaf(Mat::upload(be, config.vocab_size, config.d_model, head));
+        let mut embedding = weights.encoder.embedding.download(be)?;
+        for (id, row) in embedding.chunks_exact_mut(config.d_model).enumerate() {
+            row[CONSTANT] = B::Elem::from_f64(1.0);
+            row[END] = B::Elem::from_f64(if id == config.eos_token_id as usize { MARK } else { 0.0 });
+        }
+        let mut head: Vec<B::Elem> = embedding.iter().map(scaled(d.powf(-0.5))).collect();
+        for row in head.chunks_exact_mut(config.d_model) {
+            row[CONSTANT..=END].fill(B::Elem::from_f64(0.0));
+        }
+        replace(be, &mut weights.encoder.embedding, embedding);
+        replace(be, &mut weights.decoder.head, head);
 
         let layers = config.num_layers as f64;
-        for block in &mut weights.encoder.layers.blocks {
-            let (q, k) = (block.attention.q.download(be)?, block.attention.k.download(be)?);
-            let near = |(q, k): (&B::Elem, &B::Elem)| 0.7 * (q.to_f64() + k.to_f64() * e.powf(-0.5));
-            let near = q.iter().zip(&k).map(near).map(B::Elem::from_f64).collect();
-            replace(be, &mut block.attention.q, near);
-            for written in [&mut block.attention.o, &mut block.feed_forward.wo] {
+        for (place, block) in weights.encoder.layers.blocks.iter_mut().enumerate() {
+            let attention = &mut block.attention;
+            if config.num_heads > MATCHING {
+                let (mut q, mut k) = (attention.q.download(be)?, attention.k.download(be)?);
+                let own = MATCHING * config.d_kv * config.d_model..(MATCHING + 1) * config.d_kv * config.d_model;
+                match_tokens(&mut q[own.clone()], &mut k[own], config.d_model, (seed, STREAMS + place as u64));
+                replace(be, &mut attention.q, q);
+                replace(be, &mut attention.k, k);
+            }
+            for written in [&mut attention.o, &mut block.feed_forward.wo] {
                 let smaller = written.download(be)?.iter().map(scaled((2.0 * layers).powf(-0.5))).collect();
                 replace(be, written, smaller);
             }
@@ -53,7 +76,7 @@ impl<B: Backend> Reader<B> {
         replace(be, &mut weights.encoder.layers.bias, table);
         for (place, block) in weights.decoder.blocks.iter_mut().enumerate() {
             let (inner, d) = (block.cross.v.rows, block.cross.v.cols);
-            let v = orthogonal(inner, d, (seed, STREAMS + place as u64));
+            let v = orthogonal(inner, d, (seed, 2 * STREAMS + place as u64));
             let transposed = (0..d * inner).map(|i| v[i % inner * d + i / inner]);
             replace(be, &mut block.cross.o, transposed.map(B::Elem::from_f64).collect());
             replace(be, &mut block.cross.v, v.into_iter().map(B::Elem::from_f64).collect());
@@ -70,11 +93,33 @@ fn replace<B: Backend>(be: &B, leaf: &mut Leaf<Mat<B>>, host: Vec<B::Elem>) {
     *leaf = Leaf(Mat::upload(be, leaf.rows, leaf.cols, host));
 }
 
-/// Adds to a table `[buckets, h]` of the encoder's position biases: the first head looks at the token before, the
-/// second away from itself, the third at its neighbours.
+/// Makes `q` and `k`, `[e, d]`, of the head that looks for its own token: both are one random projection `A` of the
+/// token, so that equal ones agree by about 1.5·√e, and one direction `u` in which every query agrees with the key of
+/// the end of text by less than that and by more than with other tokens.
+fn match_tokens<E: Element>(q: &mut [E], k: &mut [E], d: usize, (seed, stream): (u64, u64)) {
+    let e = q.len() / d;
+    let draw = |i: usize| random::normal(seed, stream, i as u64);
+    let direction: Vec<f64> = (0..e).map(|i| draw(e * d + i)).collect();
+    let length = direction.iter().map(|x| x * x).sum::<f64>().sqrt();
+    for i in 0..e * d {
+        let (row, col) = (i / d, i % d);
+        let (a, u) = (draw(i) * (d as f64).powf(-0.5), direction[row] / length);
+        let (of_query, of_key) = match col {
+            CONSTANT => (u, 0.0),
+            END => (0.0, 1.3 * u),
+            _ => (1.5 * (e as f64).powf(-0.5) * a, a),
+        };
+        (q[i], k[i]) = (E::from_f64(of_query), E::from_f64(of_key));
+    }
+}
+
+/// Sets a table `[buckets, h]` of the encoder's position biases up for the three kinds of heads.
 fn look_around<E: Element>(table: &mut [E], heads: usize) {
     // Buckets 0 to 7 are the distances back, one each, and those from half of the table on the distances ahead.
     let ahead = table.len() / heads / 2;
+    if heads > MATCHING {
+        table.iter_mut().skip(MATCHING).step_by(heads).for_each(|bias| *bias = E::from_f64(0.0));
+    }
     let mut add = |bucket: usize, head: usize, bias: f64| {
         if head < heads {
             let place = &mut table[bucket * heads + head];
@@ -82,7 +127,8 @@ fn look_around<E: Element>(table: &mut [E], heads: usize) {
         }
     };
     add(1, 0, 4.0);
-    add(0, 1, -3.0);
+    // A token would find itself before all others.
+    add(0, MATCHING, -6.0);
     for near in 1..ahead.min(5) {
         add(near, 2, 1.0);
         add(ahead + near, 2, 1.0);

@@ -124,3 +124,26 @@ fn the_state_comes_back_to_the_last_bit_and_only_to_its_own() {
     let error = format!("{:#}", other.restore(&reader.be, &specs, &path).unwrap_err());
     assert!(error.contains("another optimiser"), "{error}");
 }
+
+#[test]
+fn the_scorer_may_learn_faster_than_the_rest() {
+    let stepped = |rate: f64| {
+        let mut reader = reader::<f64>();
+        let specs = Weights::spec(&reader.config, &reader.glimmer);
+        let trained = Trained::of(&reader.config, &reader.glimmer, MemoryEncoder::Trained);
+        let mut optimiser = Optimiser::new(&reader.be, &specs, &trained, Rule::default()).scoring_at(rate);
+        let grads = specs.try_map(&mut |spec| {
+            let mut grad = Grad::zeros(&reader.be, spec.rows, spec.cols);
+            grad.buf = gradient(0, 0, spec.len()).into();
+            Ok(grad)
+        });
+        let before: Vec<Vec<f64>> = reader.weights.leaves().into_iter().map(|w| w.buf.to_vec()).collect();
+        optimiser.step(&mut reader, &grads.unwrap(), 0, 0.01).unwrap();
+        let moved = before.iter().zip(reader.weights.leaves()).map(|(before, after)| after.buf[0] - before[0]);
+        specs.leaves().into_iter().map(|spec| spec.name.clone()).zip(moved).collect::<Vec<_>>()
+    };
+    for ((name, plain), (_, faster)) in stepped(1.0).into_iter().zip(stepped(50.0)) {
+        let times = if name == "scorer.weight" { 50.0 } else { 1.0 };
+        assert!(plain != 0.0 && (faster / plain - times).abs() <= 1e-9, "{name}: {plain:e} and {faster:e}");
+    }
+}
