@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::elementwise::{CHUNK, square_sum};
-use super::real::{dot, vectorised, wide_sum};
+use super::real::{dot, fold, vectorised, wide_sum};
 use super::{Cpu, Real};
 use crate::backend::{AdafactorStep, Grad, Mat, Moments};
 
@@ -44,9 +44,9 @@ fn whole<T: Real>(
     assert_eq!(moment.buf.len(), grad.buf.len(), "adafactor: moments");
     let [decay, rest, scale, epsilon] = [step.decay, 1.0 - step.decay, step.scale, SQUARE_EPSILON].map(T::from_f64);
     let chunks = moment.buf.par_chunks_mut(CHUNK).zip(grad.buf.par_chunks(CHUNK));
-    let sums: Vec<f64> = chunks
+    let squares: Vec<f64> = chunks
         .map(|(moment, grad)| {
-            vectorised(|| {
+            vectorised!({
                 let mut squares = 0.0;
                 for (v, &g) in moment.iter_mut().zip(grad) {
                     let g = scale * g;
@@ -58,10 +58,10 @@ fn whole<T: Real>(
             })
         })
         .collect();
-    let rate = T::from_f64(clipped(rate, sums.iter().sum(), grad.buf.len()));
+    let rate = T::from_f64(clipped(rate, squares.iter().sum(), grad.buf.len()));
     let chunks = w.buf.par_chunks_mut(CHUNK).zip(grad.buf.par_chunks(CHUNK)).zip(moment.buf.par_chunks(CHUNK));
     chunks.for_each(|((w, grad), moment)| {
-        vectorised(|| {
+        vectorised!({
             for ((w, &g), &v) in w.iter_mut().zip(grad).zip(moment) {
                 *w = *w - rate * (scale * g / v.sqrt());
             }
@@ -86,35 +86,31 @@ fn factored<T: Real>(
     };
     blend(&mut row.buf, &row_sums, cols);
     blend(&mut col.buf, &col_sums, grad.rows);
-    let mean = wide_sum(&row.buf, T::to_f64) / grad.rows as f64;
+    let mean = wide_sum(&row.buf) / grad.rows as f64;
     let by_row: Vec<T> = row.buf.iter().map(|r| T::from_f64(step.scale / (r.to_f64() / mean).sqrt())).collect();
     let by_col: Vec<T> = col.buf.iter().map(|c| T::from_f64(1.0 / c.to_f64().sqrt())).collect();
 
-    let squares: Vec<f64> = grad
-        .buf
-        .par_chunks(cols)
-        .zip(&by_row)
-        .with_min_len(16)
+    let rows = || grad.buf.par_chunks(cols).zip(&by_row).with_min_len(16);
+    let squares: Vec<f64> = rows()
         .map(|(grad, &by_row)| {
-            vectorised(|| {
-                let mut squares = 0.0;
-                for (&g, &by_col) in grad.iter().zip(&by_col) {
-                    let u = (by_row * g * by_col).to_f64();
-                    squares += u * u;
-                }
-                squares
-            })
+            let sum = vectorised!(fold(grad, &by_col, |g, by_col| square(g * by_col)));
+            square(by_row.to_f64()) * sum.to_f64()
         })
         .collect();
-    let rate = T::from_f64(clipped(rate, squares.iter().sum(), grad.buf.len()));
-    let rows = w.buf.par_chunks_mut(cols).zip(grad.buf.par_chunks(cols)).zip(&by_row).with_min_len(16);
-    rows.for_each(|((w, grad), &by_row)| {
-        vectorised(|| {
+    let rate = clipped(rate, squares.iter().sum(), grad.buf.len());
+    w.buf.par_chunks_mut(cols).zip(rows()).for_each(|(w, (grad, &by_row))| {
+        let rate = T::from_f64(rate * by_row.to_f64());
+        vectorised!({
             for ((w, &g), &by_col) in w.iter_mut().zip(grad).zip(&by_col) {
-                *w = *w - rate * (by_row * g * by_col);
+                *w = *w - rate * (g * by_col);
             }
         });
     });
+}
+
+#[inline(always)]
+fn square<T: Real>(x: T) -> T {
+    x * x
 }
 
 /// `Σ g²` of each row and of each column.
@@ -128,7 +124,7 @@ fn square_sums<T: Real>(grad: &Grad<Cpu<T>>) -> (Vec<f64>, Vec<f64>) {
         .map(|block| {
             let mut by_col = vec![T::ZERO; cols];
             let mut by_row = Vec::with_capacity(BLOCK);
-            vectorised(|| {
+            vectorised!({
                 for grad in block.chunks_exact(cols) {
                     by_row.push(dot(grad, grad).to_f64());
                     for (sum, &g) in by_col.iter_mut().zip(grad) {

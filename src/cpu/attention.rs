@@ -136,7 +136,7 @@ impl<T: Real> Tile<T> {
                 &mut self.logits,
                 count,
             );
-            vectorised(|| {
+            vectorised!({
                 for row in 0..rows {
                     let position = block.rows.start + row;
                     let bias = distances.map(|d| d.along(block.head, position, first));

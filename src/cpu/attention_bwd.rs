@@ -149,8 +149,7 @@ impl<T: Real> Tile<T> {
         reset(&mut self.dq, rows * e);
         self.delta.clear();
         let places = (first..first + rows).map(|row| row * width + head * e);
-        self.delta
-            .extend(places.map(|at| vectorised(|| dot(&pass.d_o.buf[at..at + e], &pass.saved.o.buf[at..at + e]))));
+        self.delta.extend(places.map(|at| vectorised!(dot(&pass.d_o.buf[at..at + e], &pass.saved.o.buf[at..at + e]))));
     }
 
     /// Adds one tile's part to all gradients.
@@ -163,7 +162,11 @@ impl<T: Real> Tile<T> {
         let logits = |lhs, rhs| Product { rows, cols: count, inner: e, lhs, rhs, threads };
         logits(q, k.transposed()).write(Into::Fresh, &mut self.p, count);
         logits(d_o, v.transposed()).write(Into::Fresh, &mut self.ds, count);
-        vectorised(|| (0..rows).for_each(|row| self.soften_bwd(pass, place, row)));
+        vectorised!({
+            for row in 0..rows {
+                self.soften_bwd(pass, place, row);
+            }
+        });
         let weights = |data| View { data, row_stride: count, col_stride: 1 };
         let (p, ds) = (weights(&self.p), weights(&self.ds));
         let onto_rows = Product { rows, cols: e, inner: count, lhs: ds, rhs: k, threads };

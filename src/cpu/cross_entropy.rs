@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised};
+use super::real::{exponentials, max, vectorised};
 use super::{Buffer, Cpu, Real};
 use crate::backend::Mat;
 
@@ -10,7 +10,7 @@ use crate::backend::Mat;
 pub(super) fn cross_entropy<T: Real>(logits: &mut Mat<Cpu<T>>, target: &Buffer<u32>, scale: f64) -> Buffer<T> {
     assert_eq!(logits.rows, target.len(), "cross_entropy: one target a row");
     let rows = logits.buf.par_chunks_mut(logits.cols.max(1)).zip(&target[..]);
-    let found: Vec<T> = rows.map(|(row, &target)| vectorised(|| one_row(row, target as usize, scale))).collect();
+    let found: Vec<T> = rows.map(|(row, &target)| vectorised!(one_row(row, target as usize, scale))).collect();
     Buffer::from(found)
 }
 
@@ -25,18 +25,4 @@ fn one_row<T: Real>(row: &mut [T], target: usize, scale: f64) -> T {
     }
     row[target] = row[target] - T::from_f64(scale);
     at_target - T::from_f64(mass.ln())
-}
-
-/// `x ← exp(x − peak)`; → their sum in 64 bits, since there are tens of thousands.
-#[inline(always)]
-fn exponentials<T: Real>(row: &mut [T], peak: T) -> f64 {
-    const LANES: usize = 32;
-    let mut lanes = [0.0; LANES];
-    for x in row.chunks_mut(LANES) {
-        for (x, lane) in x.iter_mut().zip(&mut lanes) {
-            *x = (*x - peak).exp();
-            *lane += x.to_f64();
-        }
-    }
-    super::real::sum(&lanes)
 }

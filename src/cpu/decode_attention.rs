@@ -70,7 +70,7 @@ impl<T: Real> Decode<'_, T> {
             .par_iter()
             .map(|(i, part)| {
                 let q = &self.q.buf[i * width..][..width];
-                vectorised(|| self.part(q, sequences[*i].start, part.clone(), sequences[*i].len()))
+                vectorised!(self.part(q, sequences[*i].start, part.clone(), sequences[*i].len()))
             })
             .collect();
         let mut found = found.as_slice();

@@ -12,7 +12,7 @@ pub(super) fn dropout<T: Real>(x: &mut Mat<Cpu<T>>, mask: &Dropout) {
         return;
     }
     x.buf.par_chunks_mut(x.cols).enumerate().with_min_len(16).for_each(|(row, x)| {
-        vectorised(|| mask_row(mask, row, 0, x));
+        vectorised!(mask_row(mask, row, 0, x));
     });
 }
 

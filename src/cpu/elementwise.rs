@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{vectorised, wide_sum};
+use super::real::{vectorised, wide_square_sum};
 use super::{Cpu, Real};
 use crate::backend::Mat;
 
@@ -40,7 +40,6 @@ pub(super) fn fill<T: Real>(y: &mut [T], value: T) {
 
 /// `Σ x²` in 64 bits, chunk by chunk and then over the chunks in order.
 pub(super) fn square_sum<T: Real>(x: &[T]) -> f64 {
-    let square = |x: T| x.to_f64() * x.to_f64();
-    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|x| vectorised(|| wide_sum(x, square))).collect();
+    let sums: Vec<f64> = x.par_chunks(CHUNK).map(|x| vectorised!(wide_square_sum(x))).collect();
     sums.iter().sum()
 }

@@ -12,7 +12,7 @@ const CHUNK: usize = 4096;
 /// `a ← gelu(a) ⊙ b`.
 pub(super) fn gate<T: Real>(a: &mut Mat<Cpu<T>>, b: &Mat<Cpu<T>>) {
     a.buf.par_chunks_mut(CHUNK).zip(b.buf.par_chunks(CHUNK)).for_each(|(a, b)| {
-        vectorised(|| {
+        vectorised!({
             for (a, &b) in a.iter_mut().zip(b) {
                 *a = gelu(*a) * b;
             }
@@ -25,7 +25,7 @@ pub(super) fn gated<T: Real>(a: &Mat<Cpu<T>>, b: &Mat<Cpu<T>>, h: &mut Mat<Cpu<T
     assert_eq!((a.rows, a.cols), (b.rows, b.cols), "gate: a and b");
     let chunks = h.buf.par_chunks_mut(CHUNK).zip(a.buf.par_chunks(CHUNK)).zip(b.buf.par_chunks(CHUNK));
     chunks.for_each(|((h, a), b)| {
-        vectorised(|| {
+        vectorised!({
             for ((h, &a), &b) in h.iter_mut().zip(a).zip(b) {
                 *h = gelu(a) * b;
             }
@@ -44,11 +44,11 @@ pub(super) fn gate_bwd<T: Real>(
     let given = dh.buf.par_chunks(CHUNK).zip(a.buf.par_chunks(CHUNK)).zip(b.buf.par_chunks(CHUNK));
     let found = da.buf.par_chunks_mut(CHUNK).zip(db.buf.par_chunks_mut(CHUNK));
     found.zip(given).for_each(|((da, db), ((dh, a), b))| {
-        vectorised(|| {
-            for i in 0..dh.len() {
-                let (value, slope) = gelu_and_slope(a[i]);
-                da[i] = dh[i] * b[i] * slope;
-                db[i] = dh[i] * value;
+        vectorised!({
+            for ((((da, db), &dh), &a), &b) in da.iter_mut().zip(db).zip(dh).zip(a).zip(b) {
+                let (value, slope) = gelu_and_slope(a);
+                *da = dh * b * slope;
+                *db = dh * value;
             }
         });
     });

@@ -115,7 +115,7 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
     let columns: Vec<[T; OUTPUTS * FEW_ROWS]> = tasks
         .map(|w| {
             let mut out = [T::ZERO; OUTPUTS * FEW_ROWS];
-            vectorised(|| {
+            vectorised!({
                 for (o, w) in w.chunks_exact(inner).enumerate() {
                     for (r, x) in x.buf.chunks_exact(inner).enumerate() {
                         out[r * OUTPUTS + o] = dot(x, w);

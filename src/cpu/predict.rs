@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::real::{max, vectorised, wide_sum};
+use super::real::{BLOCK, exponentials, max, vectorised};
 use super::{Buffer, Cpu, Real};
 use crate::backend::{Mat, Prediction};
 
@@ -15,7 +15,7 @@ pub(super) fn predict<T: Real>(logits: &Mat<Cpu<T>>) -> Prediction<Cpu<T>> {
 /// The first of the largest logits, and its log-probability. NaN logits are never the largest, but make the
 /// log-probability NaN.
 fn best<T: Real>(logits: &[T]) -> (u32, T) {
-    let peak = vectorised(|| max(logits));
+    let peak = vectorised!(max(logits));
     let token = logits.iter().position(|&x| x == peak).unwrap_or(0);
     (token as u32, -log_sum_exp(logits, peak))
 }
@@ -25,15 +25,21 @@ pub(super) fn log_prob<T: Real>(logits: &Mat<Cpu<T>>, target: &Buffer<u32>) -> B
     let rows = logits.buf.par_chunks(logits.cols).zip(&target[..]);
     let found: Vec<T> = rows
         .map(|(logits, &target)| {
-            let peak = vectorised(|| max(logits));
+            let peak = vectorised!(max(logits));
             logits[target as usize] - peak - log_sum_exp(logits, peak)
         })
         .collect();
     Buffer::from(found)
 }
 
-/// `log Σ exp(logits − peak)`. Tens of thousands of terms: summed in 64 bits.
+/// `log Σ exp(logits − peak)`.
 fn log_sum_exp<T: Real>(logits: &[T], peak: T) -> T {
-    let mass: f64 = vectorised(|| wide_sum(logits, |x| (x - peak).exp().to_f64()));
+    let mut copy = [T::ZERO; BLOCK];
+    let mut mass = 0.0;
+    for block in logits.chunks(BLOCK) {
+        let copy = &mut copy[..block.len()];
+        copy.copy_from_slice(block);
+        mass += vectorised!(exponentials(copy, peak));
+    }
     T::from_f64(mass.ln())
 }

@@ -1,6 +1,6 @@
 //! The two float types of the CPU and their vector loops.
 //!
-//! The loops are plain Rust over slices. [`vectorised`] compiles them for every vector extension that
+//! The loops are plain Rust over slices. [`vectorised!`] compiles them for every vector extension that
 //! matters and picks the widest that the processor has, which is worth a factor of two to eight in them.
 
 use std::iter::Sum;
@@ -102,9 +102,23 @@ impl Real for f32 {
     }
 }
 
-/// Runs `body`, compiled for the widest vector extension that this processor has.
+/// An expression, compiled for every vector extension that matters; the widest that this processor has is run.
+///
+/// A macro, since only what is inlined is compiled so, and a closure is inlined for certain only where it is written
+/// as an argument, with that attribute. What the expression calls has to be `#[inline(always)]` too.
+macro_rules! vectorised {
+    ($body:expr) => {
+        $crate::cpu::real::dispatch(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+pub(super) use vectorised;
+
+/// See [`vectorised`].
 #[inline(always)]
-pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
+pub(super) fn dispatch<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);
     impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
         type Output = R;
@@ -120,26 +134,32 @@ pub(super) fn vectorised<R>(body: impl FnOnce() -> R) -> R {
 /// order, whatever the machine, so that results are too.
 const LANES: usize = 32;
 
-/// `Σ f(a[i], b[i])` over two slices of one length.
+/// All lanes as one, pairwise.
 #[inline(always)]
-fn fold<T: Real>(a: &[T], b: &[T], f: impl Fn(T, T) -> T) -> T {
+fn across<T: Copy>(lanes: &[T; LANES], combine: impl Fn(T, T) -> T) -> T {
+    let mut lanes = *lanes;
+    let mut width = LANES / 2;
+    while width > 0 {
+        for i in 0..width {
+            lanes[i] = combine(lanes[i], lanes[i + width]);
+        }
+        width /= 2;
+    }
+    lanes[0]
+}
+
+/// `Σ f(a[i], b[i])` over two slices of one length. Chunks are arrays here: of slices, the compiler makes vectors of two.
+#[inline(always)]
+pub(super) fn fold<A: Real, T: Real>(a: &[A], b: &[A], f: impl Fn(A, A) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let tail: T = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(&x, &y)| f(x, y)).sum();
-    for (x, y) in a_chunks.zip(b_chunks) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let tail: T = a_rest.iter().zip(b_rest).map(|(&x, &y)| f(x, y)).sum();
+    for (x, y) in a.iter().zip(b) {
         for i in 0..LANES {
             lanes[i] += f(x[i], y[i]);
         }
     }
-    let mut width = LANES / 2;
-    while width > 0 {
-        for i in 0..width {
-            let other = lanes[i + width];
-            lanes[i] += other;
-        }
-        width /= 2;
-    }
-    lanes[0] + tail
+    across(&lanes, |x, y| x + y) + tail
 }
 
 /// `⟨a, b⟩`.
@@ -148,24 +168,37 @@ pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
     fold(a, b, |x, y| x * y)
 }
 
+/// `Σ a[i] · b[i] · c[i]`.
+#[inline(always)]
+pub(super) fn dot_of_three<T: Real>(a: &[T], b: &[T], c: &[T]) -> T {
+    let mut lanes = [T::ZERO; LANES];
+    let ((a, a_rest), (b, b_rest), (c, c_rest)) =
+        (a.as_chunks::<LANES>(), b.as_chunks::<LANES>(), c.as_chunks::<LANES>());
+    let tail: T = a_rest.iter().zip(b_rest).zip(c_rest).map(|((&x, &y), &z)| x * y * z).sum();
+    for ((x, y), z) in a.iter().zip(b).zip(c) {
+        for i in 0..LANES {
+            lanes[i] += x[i] * y[i] * z[i];
+        }
+    }
+    across(&lanes, |x, y| x + y) + tail
+}
+
 /// `Σ a[i]`.
 #[inline(always)]
 pub(super) fn sum<T: Real>(a: &[T]) -> T {
     fold(a, a, |x, _| x)
 }
 
-/// `Σ f(a[i])` in 64 bits.
+/// `Σ a[i]` in 64 bits.
 #[inline(always)]
-pub(super) fn wide_sum<T: Real>(a: &[T], f: impl Fn(T) -> f64) -> f64 {
-    let mut lanes = [0.0; LANES];
-    let chunks = a.chunks_exact(LANES);
-    let tail: f64 = chunks.remainder().iter().map(|&x| f(x)).sum();
-    for x in chunks {
-        for i in 0..LANES {
-            lanes[i] += f(x[i]);
-        }
-    }
-    sum(&lanes) + tail
+pub(super) fn wide_sum<T: Real>(a: &[T]) -> f64 {
+    fold(a, a, |x, _| x.to_f64())
+}
+
+/// `Σ a[i]²` in 64 bits.
+#[inline(always)]
+pub(super) fn wide_square_sum<T: Real>(a: &[T]) -> f64 {
+    fold(a, a, |x, _| x.to_f64() * x.to_f64())
 }
 
 /// The largest element, −∞ of none.
@@ -179,7 +212,23 @@ pub(super) fn max<T: Real>(a: &[T]) -> T {
             lanes[i] = lanes[i].larger(x[i]);
         }
     }
-    lanes.iter().fold(tail, |m, &x| m.larger(x))
+    across(&lanes, T::larger).larger(tail)
+}
+
+/// Elements that stay in the first-level cache between two loops.
+pub(super) const BLOCK: usize = 1024;
+
+/// `x ← exp(x − peak)`; → their sum in 64 bits, since there may be tens of thousands.
+#[inline(always)]
+pub(super) fn exponentials<T: Real>(row: &mut [T], peak: T) -> f64 {
+    let mut mass = 0.0;
+    for block in row.chunks_mut(BLOCK) {
+        for x in block.iter_mut() {
+            *x = (*x - peak).exp();
+        }
+        mass += wide_sum(block);
+    }
+    mass
 }
 
 #[cfg(test)]
@@ -211,10 +260,12 @@ mod tests {
     fn folds_agree_with_plain_sums_at_every_length() {
         for n in 0..200 {
             let a: Vec<f64> = (0..n).map(|i| f64::from(i) - 70.0).collect();
-            assert_eq!(vectorised(|| sum(&a)), a.iter().sum::<f64>());
-            assert_eq!(vectorised(|| wide_sum(&a, |x| 2.0 * x)), 2.0 * a.iter().sum::<f64>());
-            assert_eq!(vectorised(|| dot(&a, &a)), a.iter().map(|x| x * x).sum::<f64>());
-            assert_eq!(vectorised(|| max(&a)), a.iter().copied().fold(f64::NEG_INFINITY, f64::max));
+            assert_eq!(vectorised!(sum(&a)), a.iter().sum::<f64>());
+            assert_eq!(vectorised!(wide_sum(&a)), a.iter().sum::<f64>());
+            assert_eq!(vectorised!(wide_square_sum(&a)), a.iter().map(|x| x * x).sum::<f64>());
+            assert_eq!(vectorised!(dot_of_three(&a, &a, &a)), a.iter().map(|x| x * x * x).sum::<f64>());
+            assert_eq!(vectorised!(dot(&a, &a)), a.iter().map(|x| x * x).sum::<f64>());
+            assert_eq!(vectorised!(max(&a)), a.iter().copied().fold(f64::NEG_INFINITY, f64::max));
         }
     }
 }

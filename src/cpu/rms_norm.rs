@@ -3,13 +3,13 @@
 use rayon::prelude::*;
 
 use super::elementwise::add_slice;
-use super::real::{dot, vectorised};
+use super::real::{dot, dot_of_three, vectorised};
 use super::{Cpu, Real};
 use crate::backend::{Grad, Mat};
 
 pub(super) fn rms_norm<T: Real>(x: &Mat<Cpu<T>>, g: &Mat<Cpu<T>>, eps: f64, y: &mut Mat<Cpu<T>>) {
     let rows = x.buf.par_chunks(x.cols).zip(y.buf.par_chunks_mut(x.cols));
-    rows.with_min_len(16).for_each(|(x, y)| vectorised(|| norm_row(x, &g.buf, eps, y)));
+    rows.with_min_len(16).for_each(|(x, y)| vectorised!(norm_row(x, &g.buf, eps, y)));
 }
 
 #[inline(always)]
@@ -40,7 +40,7 @@ pub(super) fn rms_norm_bwd<T: Real>(
     let sums: Vec<Vec<T>> = blocks
         .map(|((dx, x), dy)| {
             let mut dg = vec![T::ZERO; d];
-            vectorised(|| {
+            vectorised!({
                 for ((dx, x), dy) in dx.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d)) {
                     norm_row_bwd(dy, (x, &g.buf, eps), &mut dg, dx);
                 }
@@ -59,14 +59,10 @@ pub(super) fn norm_row_bwd<T: Real>(dy: &[T], (x, g, eps): (&[T], &[T], f64), dg
     let d = T::from_f64(x.len() as f64);
     let r = T::ONE / (dot(x, x) / d + T::from_f64(eps)).sqrt();
     // Of x·r, which is of the size of 1: r³ leaves the range of f32 where x is tiny.
-    let mut inner = T::ZERO;
-    for i in 0..x.len() {
-        inner += dy[i] * g[i] * (x[i] * r);
-    }
-    let share = inner / d;
-    for i in 0..x.len() {
-        let normed = x[i] * r;
-        dg[i] += dy[i] * normed;
-        dx[i] += r * (dy[i] * g[i] - normed * share);
+    let share = dot_of_three(dy, g, x) * r / d;
+    for ((((dg, dx), &dy), &g), &x) in dg.iter_mut().zip(dx).zip(dy).zip(g).zip(x) {
+        let normed = x * r;
+        *dg += dy * normed;
+        *dx += r * (dy * g - normed * share);
     }
 }

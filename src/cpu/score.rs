@@ -19,7 +19,7 @@ pub(super) fn score<T: Real>(
     assert_eq!((scorer.weight.rows, scorer.weight.cols), (1, d), "score: weight");
     s.buf.par_iter_mut().zip(rows.offsets.par_windows(2)).for_each(|(score, bounds)| {
         let pooled = pool(&x.buf[bounds[0] as usize * d..bounds[1] as usize * d], d, scorer.pool);
-        *score = vectorised(|| match scorer.norm {
+        *score = vectorised!(match scorer.norm {
             None => dot(&pooled, &scorer.weight.buf),
             Some(g) => {
                 let mut normed = vec![T::ZERO; d];
@@ -64,7 +64,7 @@ pub(super) fn score_bwd<T: Real>(
     let shares: Vec<Share<T>> = segments
         .map(|((dx, bounds), &ds)| {
             let segment = &x.buf[bounds[0] as usize * d..bounds[1] as usize * d];
-            vectorised(|| segment_bwd(ds, segment, &scorer, dx))
+            vectorised!(segment_bwd(ds, segment, &scorer, dx))
         })
         .collect();
     for share in &shares {

@@ -73,6 +73,8 @@ pub struct Settings {
     pub optimiser: Rule,
     /// The highest learning rate.
     pub learning_rate: f64,
+    /// The scorer's, in those of the rest.
+    pub scorer_rate: f64,
     /// Steps in which it rises from 0.
     pub warmup_steps: u64,
     /// What it does then.
@@ -135,6 +137,7 @@ impl Default for Settings {
             micro_batch_tokens: count(8192),
             optimiser: Rule::default(),
             learning_rate: 1e-4,
+            scorer_rate: 1.0,
             warmup_steps: 0,
             decay: Decay::Constant,
             clip_norm: None,
@@ -184,6 +187,8 @@ impl Settings {
         );
         let dropout = self.dropout.unwrap_or(0.0);
         ensure!((0.0..1.0).contains(&dropout), "dropout is {dropout}; it is a probability below 1");
+        let times = self.scorer_rate;
+        ensure!(times > 0.0 && times.is_finite(), "scorer_rate is {times}; it is a positive number of learning rates");
         let share = self.substitute;
         ensure!((0.0..=1.0).contains(&share), "substitute is {share}; it is a share of the questions, 0 to 1");
         let threshold = self.relevance_threshold.unwrap_or(0.0);

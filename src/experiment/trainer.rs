@@ -83,8 +83,9 @@ impl<B: Backward> Trainer<B> {
         );
         let specs = Weights::spec(config, &reader.glimmer);
         let trained = Trained::of(config, &reader.glimmer, settings.memory);
-        let mut optimiser =
-            Optimiser::new(&reader.be, &specs, &trained, settings.optimiser).clipped(settings.clip_norm);
+        let mut optimiser = Optimiser::new(&reader.be, &specs, &trained, settings.optimiser)
+            .clipped(settings.clip_norm)
+            .scoring_at(settings.scorer_rate);
         if state.is_some() {
             output.restore(&reader.be, &specs, &mut optimiser)?;
         }

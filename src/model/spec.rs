@@ -58,6 +58,11 @@ impl Spec {
         Self { absent, ..self }
     }
 
+    /// Whether it is the scorer's own: its weight, and its norm.
+    pub fn is_scorer(&self) -> bool {
+        self.name.starts_with("scorer.")
+    }
+
     /// Elements.
     pub fn len(&self) -> usize {
         self.rows * self.cols

@@ -69,6 +69,8 @@ pub struct Optimiser<B: Backend> {
     rule: Rule,
     /// The gradient of all parameters together is scaled down to this norm.
     clip_norm: Option<f64>,
+    /// The scorer's learning rate, in those of the rest.
+    scorer_rate: f64,
     slots: Weights<Slot<B>>,
 }
 
@@ -80,7 +82,13 @@ impl<B: Backend> Optimiser<B> {
             let &trained = trained.next().expect("trees of one shape");
             Ok(if trained { Slot::new(be, spec, rule) } else { Slot::Frozen })
         });
-        Self { rule, clip_norm: None, slots: slots.expect("nothing here fails") }
+        Self { rule, clip_norm: None, scorer_rate: 1.0, slots: slots.expect("nothing here fails") }
+    }
+
+    /// The same, with another learning rate for the scorer and its norm, in those of the rest: a scorer that begins at
+    /// zero moves by parts of its own size, which are next to nothing.
+    pub fn scoring_at(self, rate: f64) -> Self {
+        Self { scorer_rate: rate, ..self }
     }
 
     /// The same, with the gradient's norm bounded.
@@ -141,7 +149,8 @@ impl<B: Backward> Optimiser<B> {
         step: u64,
         learning_rate: f64,
     ) -> Result<Option<f64>> {
-        let Reader { be, weights, .. } = reader;
+        let Reader { be, weights, config, glimmer } = reader;
+        let specs = Weights::spec(config, glimmer);
         let (norm, scale) = match self.clip_norm {
             None => (None, 1.0),
             Some(bound) => {
@@ -154,10 +163,10 @@ impl<B: Backward> Optimiser<B> {
         let seen = (step + 1 + step_offset) as f64;
         let step = AdafactorStep { learning_rate, decay: 1.0 - seen.powf(DECAY_EXPONENT), scale };
         let leaves = weights.leaves_mut().into_iter().zip(grads.leaves()).zip(self.slots.leaves_mut());
-        for ((w, grad), slot) in leaves {
-            if let Slot::Adafactor(moments) = slot {
-                be.adafactor(w, grad, moments, step);
-            }
+        for (((w, grad), slot), spec) in leaves.zip(specs.leaves()) {
+            let Slot::Adafactor(moments) = slot else { continue };
+            let rate = if spec.is_scorer() { self.scorer_rate } else { 1.0 };
+            be.adafactor(w, grad, moments, AdafactorStep { learning_rate: rate * learning_rate, ..step });
         }
         Ok(norm)
     }
