@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 14] = [
     ("kilt", &["io", "random"]),
     ("retrieval", &["io", "kilt"]),
     ("cost", &["model"]),
-    ("trace", &["backend", "io", "model", "train"]),
+    ("trace", &["backend", "io", "model", "nn", "train"]),
     ("experiment", &["backend", "cost", "eval", "io", "kilt", "memory", "model", "nn", "random", "train"]),
     ("eval", &["backend", "cost", "io", "kilt", "memory", "model", "random", "retrieval"]),
 ];

@@ -1,37 +1,69 @@
 //! Memory that is used again: fresh pages cost more than the arithmetic that fills them.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Real;
 
 /// Buffers that no matrix uses at the moment.
 #[derive(Default)]
-pub(super) struct Shelf<T>(Mutex<Vec<Vec<T>>>);
+pub(super) struct Shelf<T>(Mutex<Inventory<T>>);
 
-/// A forward pass holds about a dozen sizes at a time; what is beyond that is of some earlier shape.
-const SHELVED: usize = 24;
+/// A training step holds hundreds of buffers and returns them all, so that it is not their number that is bounded:
+/// what is idle and what is lent are together never more than what was once lent.
+#[derive(Default)]
+struct Inventory<T> {
+    /// The longest idle first.
+    idle: Vec<Vec<T>>,
+    /// Elements of the idle ones, of those lent, and of the most that were ever lent.
+    idle_len: usize,
+    lent: usize,
+    most_lent: usize,
+}
+
 /// Lengths are rounded up to this many elements, so that batches of nearly one size share buffers.
 const GRAIN: usize = 1 << 12;
 
-impl<T: Real> Shelf<T> {
+impl<T: Real> Inventory<T> {
     /// A buffer of at least `len` elements and not many more.
-    fn take(&self, len: usize) -> Vec<T> {
-        let mut shelved = self.0.lock().expect("no holder of this lock can panic");
+    fn take(&mut self, len: usize) -> Vec<T> {
         let fitting = |size: usize| size >= len && size / 2 <= len.max(GRAIN);
-        let best = (0..shelved.len()).filter(|&i| fitting(shelved[i].len())).min_by_key(|&i| shelved[i].len());
-        match best {
-            Some(i) => shelved.swap_remove(i),
+        let best = (0..self.idle.len()).filter(|&i| fitting(self.idle[i].len())).min_by_key(|&i| self.idle[i].len());
+        let data = match best {
+            Some(i) => self.idle.remove(i),
             None => vec![T::ZERO; len.next_multiple_of(GRAIN)],
+        };
+        if best.is_some() {
+            self.idle_len -= data.len();
         }
+        self.lent += data.len();
+        self.most_lent = self.most_lent.max(self.lent);
+        self.discard();
+        data
     }
 
-    fn give_back(&self, data: Vec<T>) {
-        let mut shelved = self.0.lock().expect("no holder of this lock can panic");
-        if shelved.len() == SHELVED {
-            shelved.remove(0);
+    fn give_back(&mut self, data: Vec<T>) {
+        self.lent -= data.len();
+        self.idle_len += data.len();
+        self.idle.push(data);
+        self.discard();
+    }
+
+    /// Drops what was idle longest, of some earlier shape, as far as the bound asks for it.
+    fn discard(&mut self) {
+        let (mut count, mut len) = (0, 0);
+        while self.idle_len - len + self.lent > self.most_lent {
+            len += self.idle[count].len();
+            count += 1;
         }
-        shelved.push(data);
+        self.idle.drain(..count);
+        self.idle_len -= len;
+    }
+}
+
+impl<T: Real> Shelf<T> {
+    fn inventory(&self) -> MutexGuard<'_, Inventory<T>> {
+        self.0.lock().expect("no holder of this lock can panic")
     }
 }
 
@@ -51,11 +83,15 @@ struct Home<T> {
 
 impl<T: Real> Buffer<T> {
     pub(super) fn from_shelf(shelf: &Arc<Shelf<T>>, len: usize) -> Self {
-        let mut data = shelf.take(len);
+        let mut data = shelf.inventory().take(len);
         if cfg!(debug_assertions) {
             data.fill(T::NAN);
         }
-        Self { data, len, home: Some(Home { shelf: shelf.clone(), give_back: Shelf::give_back }) }
+        Self {
+            data,
+            len,
+            home: Some(Home { shelf: shelf.clone(), give_back: |shelf, data| shelf.inventory().give_back(data) }),
+        }
     }
 }
 
@@ -103,9 +139,17 @@ mod tests {
     }
 
     #[test]
-    fn a_shelf_keeps_a_bounded_number() {
+    fn a_shelf_keeps_no_more_than_was_once_in_use() {
         let shelf = Arc::new(Shelf::<f64>::default());
-        drop((0..SHELVED + 5).map(|_| Buffer::from_shelf(&shelf, 64)).collect::<Vec<_>>());
-        assert_eq!(shelf.0.lock().unwrap().len(), SHELVED);
+        let held = |lens: &[usize]| drop(lens.iter().map(|&len| Buffer::from_shelf(&shelf, len)).collect::<Vec<_>>());
+        let idle = || shelf.inventory().idle.len();
+        held(&[64; 300]);
+        assert_eq!(idle(), 300, "a training step holds hundreds");
+        held(&[300 * GRAIN]);
+        assert_eq!(idle(), 1, "those of the earlier shape are gone");
+        held(&[64; 300]);
+        assert_eq!(idle(), 300);
+        let inventory = shelf.inventory();
+        assert_eq!((inventory.lent, inventory.idle_len, inventory.most_lent), (0, 300 * GRAIN, 300 * GRAIN));
     }
 }

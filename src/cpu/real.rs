@@ -1,6 +1,6 @@
 //! The two float types of the CPU and their vector loops.
 //!
-//! The loops are plain Rust over slices. [`vectorised!`] compiles them for every vector extension that
+//! The loops are plain Rust over slices. `vectorised!` compiles them for every vector extension that
 //! matters and picks the widest that the processor has, which is worth a factor of two to eight in them.
 
 use std::iter::Sum;
@@ -116,7 +116,7 @@ macro_rules! vectorised {
 }
 pub(super) use vectorised;
 
-/// See [`vectorised`].
+/// See `vectorised!`.
 #[inline(always)]
 pub(super) fn dispatch<R>(body: impl FnOnce() -> R) -> R {
     struct Body<F>(F);

@@ -83,6 +83,9 @@ impl Data {
     /// A file that cannot be read or used, with its place; a Ctrl-C.
     pub fn open(plan: &Plan, tokenizer: Tokenizer, selected: usize) -> Result<Self> {
         let settings = &plan.settings;
+        if settings.objective == Objective::Tasks {
+            learned::check(plan)?;
+        }
         let corpus = match &settings.knowledge {
             Some(knowledge) if needs_corpus(settings) => {
                 let options = ChunkOptions { max_words: settings.passage_words };

@@ -1,6 +1,7 @@
 //! Tasks from their files: what is learned, and what is asked in evaluations.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -29,6 +30,32 @@ pub struct Asked {
     pub retrieved: Retrieved,
     /// Gold passages, by number, that are not among those retrieved.
     pub missing: Vec<u32>,
+}
+
+/// Finds out, before anything takes long, whether the files of all tasks are there and evaluations can be scored.
+///
+/// # Errors
+/// A file that is missing or named after no task, two files of one task, and a task whose metric nobody knows.
+pub fn check(plan: &Plan) -> Result<()> {
+    let mut asked: Vec<String> = Vec::new();
+    for files in &plan.settings.tasks {
+        let TaskFiles { train, dev, train_inputs, dev_inputs, .. } = files;
+        let all = [Some(train), dev.as_ref(), train_inputs.as_ref(), dev_inputs.as_ref()];
+        for path in all.into_iter().flatten().map(|path| plan.path(path)) {
+            File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        }
+        task_name(train)?;
+        let Some(dev) = dev else { continue };
+        let name = task_name(dev)?;
+        metric(files, name)?;
+        ensure!(
+            !asked.iter().any(|asked| asked == name),
+            "{}: there is a task {name:?} already, and evaluations go by name: rename the file",
+            plan.path(dev).display()
+        );
+        asked.push(name.to_string());
+    }
+    Ok(())
 }
 
 /// Reads the training files, and retrieves for them.
@@ -87,7 +114,7 @@ impl Asked {
 /// Reads the files of the evaluation, and retrieves for them.
 ///
 /// # Errors
-/// As [`read`], two files of one task, and a task whose metric nobody knows.
+/// As [`read`], and a question without a gold answer.
 pub fn read_dev(plan: &Plan, corpus: Option<&Corpus>) -> Result<Vec<Task>> {
     let settings = &plan.settings;
     let mut tasks: Vec<Task> = Vec::new();
@@ -95,11 +122,6 @@ pub fn read_dev(plan: &Plan, corpus: Option<&Corpus>) -> Result<Vec<Task>> {
         let Some(dev) = &files.dev else { continue };
         let path = plan.path(dev);
         let name = task_name(&path)?.to_string();
-        ensure!(
-            tasks.iter().all(|task| task.name != name),
-            "{}: there is a task {name:?} already, and evaluations go by name: rename the file",
-            path.display()
-        );
         let metric = metric(files, &name)?;
         let records = sample(read_records(plan, &path, files.dev_inputs.as_deref())?, settings.dev_questions.get());
         let unscored = records.iter().find(|record| record.answers().is_empty());

@@ -6,6 +6,13 @@ use crate::common::naive::Matrix;
 use crate::common::{assert_close, tolerance};
 use crate::harness::{grad, grad_values, mat, normal, steady, values};
 
+/// How the second moments are kept.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Kept {
+    Factored,
+    Whole,
+}
+
 /// A parameter and its moments in f64.
 struct Plain {
     w: Matrix,
@@ -48,10 +55,13 @@ impl Plain {
     }
 
     /// → the size of the update before it was clipped.
-    fn step(&mut self, gradient: &Matrix, step: AdafactorStep, is_factored: bool) -> f64 {
+    fn step(&mut self, gradient: &Matrix, step: AdafactorStep, kept: Kept) -> f64 {
         let g = gradient.map(|g| g * step.scale);
         let squares = g.map(|g| g * g + 1e-30);
-        let roots = if is_factored { self.factored(&squares, step.decay) } else { self.whole(&squares, step.decay) };
+        let roots = match kept {
+            Kept::Factored => self.factored(&squares, step.decay),
+            Kept::Whole => self.whole(&squares, step.decay),
+        };
         let update: Vec<f64> = g.data.iter().zip(roots).map(|(g, root)| g / root).collect();
         let size = rms(&update);
         let rate = step.learning_rate * rms(&self.w.data).max(1e-3) / size.max(1.0);
@@ -60,23 +70,20 @@ impl Plain {
     }
 }
 
-fn moments<B: Backward>(be: &B, plain: &Plain, is_factored: bool) -> Moments<B> {
+fn moments<B: Backward>(be: &B, plain: &Plain, kept: Kept) -> Moments<B> {
     let of = |cols: usize, data: &[f64]| grad(be, &Matrix { cols, data: data.to_vec() });
-    match is_factored {
-        true => Moments::Factored { row: of(plain.row.len(), &plain.row), col: of(plain.col.len(), &plain.col) },
-        false => Moments::Whole(of(plain.w.cols, &plain.whole)),
+    match kept {
+        Kept::Factored => {
+            Moments::Factored { row: of(plain.row.len(), &plain.row), col: of(plain.col.len(), &plain.col) }
+        }
+        Kept::Whole => Moments::Whole(of(plain.w.cols, &plain.whole)),
     }
 }
 
 /// The numbers of a parameter after a step, and of its moments.
-fn found<B: Backward>(
-    be: &B,
-    plain: &Plain,
-    (gradient, step): (&Grad<B>, AdafactorStep),
-    is_factored: bool,
-) -> [Vec<f64>; 3] {
+fn found<B: Backward>(be: &B, plain: &Plain, (gradient, step): (&Grad<B>, AdafactorStep), kept: Kept) -> [Vec<f64>; 3] {
     steady("adafactor", || {
-        let (mut w, mut moments) = (mat(be, &plain.w), moments(be, plain, is_factored));
+        let (mut w, mut moments) = (mat(be, &plain.w), moments(be, plain, kept));
         be.adafactor(&mut w, gradient, &mut moments, step);
         let (first, second) = match &moments {
             Moments::Factored { row, col } => (grad_values(be, row), grad_values(be, col)),
@@ -87,7 +94,7 @@ fn found<B: Backward>(
 }
 
 /// Ten steps, each from the plain numbers of the one before, rounded.
-fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, is_factored: bool) -> Vec<f64> {
+fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, kept: Kept) -> Vec<f64> {
     let mut plain = Plain::new(normal(be, 0, shape, deviation).plain);
     let narrow = |x: &mut Vec<f64>| x.iter_mut().for_each(|x| *x = crate::common::round::<B::Wide>(*x));
     let mut sizes = Vec::new();
@@ -97,12 +104,12 @@ fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, is_fact
         let gradient = normal(be, 1 + u64::from(t), shape, spread).plain;
         let decay = if t == 0 { 0.0 } else { 1.0 - f64::from(t + 1).powf(-0.8) };
         let step = AdafactorStep { learning_rate: 0.01, decay, scale: 0.125 };
-        let [w, first, second] = found(be, &plain, (&grad(be, &gradient), step), is_factored);
-        sizes.push(plain.step(&gradient, step, is_factored));
-        let what = format!("step {t} of {shape:?}, factored {is_factored}");
+        let [w, first, second] = found(be, &plain, (&grad(be, &gradient), step), kept);
+        sizes.push(plain.step(&gradient, step, kept));
+        let what = format!("step {t} of {shape:?}, {kept:?}");
         let bound = tolerance::<B::Wide>(shape.0.max(shape.1).min(100));
         assert_close(&what, &w, &plain.w.data, tolerance::<B::Elem>(1));
-        if is_factored {
+        if kept == Kept::Factored {
             assert_close(&what, &first, &plain.row, bound);
             assert_close(&what, &second, &plain.col, bound);
         } else {
@@ -116,8 +123,8 @@ fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, is_fact
 
 pub fn adafactor<B: Backward>(be: &B) {
     for shape in [(1, 1), (1, 33), (7, 5), (65, 130), (200, 257)] {
-        for is_factored in [false, true] {
-            let sizes = ten_steps(be, shape, 0.05, is_factored);
+        for kept in [Kept::Factored, Kept::Whole] {
+            let sizes = ten_steps(be, shape, 0.05, kept);
             if shape.0 > 1 {
                 assert!(sizes.iter().any(|&size| size > 1.2) && sizes.iter().any(|&size| size < 0.9), "{sizes:?}");
             }
@@ -127,11 +134,11 @@ pub fn adafactor<B: Backward>(be: &B) {
 
 /// A parameter of zeros moves by the least size; one without a gradient not at all.
 pub fn adafactor_of_nothing<B: Backward>(be: &B) {
-    for is_factored in [false, true] {
-        ten_steps(be, (6, 40), 0.0, is_factored);
+    for kept in [Kept::Factored, Kept::Whole] {
+        ten_steps(be, (6, 40), 0.0, kept);
         let plain = Plain::new(normal(be, 0, (6, 40), 1.0).plain);
         let step = AdafactorStep { learning_rate: 0.01, decay: 0.0, scale: 1.0 };
-        let [w, ..] = found(be, &plain, (&Grad::zeros(be, 6, 40), step), is_factored);
+        let [w, ..] = found(be, &plain, (&Grad::zeros(be, 6, 40), step), kept);
         assert_eq!(w, plain.w.data);
     }
 }

@@ -29,25 +29,20 @@ fn a_reader_is_pretrained_and_then_trained() {
 #[test]
 fn passages_kept_back_are_not_learned_from() {
     let world = World::new();
-    let tokenizer = || Tokenizer::open(&world.path("tokenizer")).unwrap();
-    let data = Data::open(&world.plan(pretraining(&world), "none"), tokenizer(), 1).unwrap();
+    let pages = std::fs::read_to_string(world.path("knowledge.jsonl")).unwrap();
+    // Of 80 passages number 63 is kept back; no other one has this letter.
+    let page = r#"{"wikipedia_id": "163", "wikipedia_title": "q", "text": ["q", "qqqq qqqq qqqq"]}"#;
+    let pages: Vec<&str> = pages.lines().enumerate().map(|(i, line)| if i == 63 { page } else { line }).collect();
+    world.write("knowledge.jsonl", pages.join("\n"));
+    let tokenizer = Tokenizer::open(&world.path("tokenizer")).unwrap();
+    let letter = tokenizer.encode_without_eos("q").unwrap()[1];
+    let data = Data::open(&world.plan(pretraining(&world), "none"), tokenizer, 1).unwrap();
     let held_out = data.held_out(100).unwrap();
-    assert_eq!(held_out.len(), 1, "one of 80");
-    assert!(drawn_without(&held_out[0].passages[0], &data, 2000));
-    let drawn = data.draw(0..200).unwrap();
-    assert_eq!(drawn, data.draw(0..200).unwrap());
-    assert_ne!(drawn[0], drawn[1]);
+    assert_eq!(held_out.len(), 1);
+    assert!(held_out[0].passages[0].contains(&letter));
+    let drawn = data.draw(0..2000).unwrap();
+    assert!(drawn.iter().all(|drawn| !drawn.passages[0].contains(&letter) && !drawn.target.contains(&letter)));
     assert!(drawn.iter().all(|drawn| drawn.question == [Tokenizer::EOS] && drawn.passages.len() == 1));
-}
-
-/// Whether no example is made of the passage that `corrupted` came from: a page's name, which most corruptions
-/// spare, is no other's.
-fn drawn_without(corrupted: &[u32], data: &Data, examples: u64) -> bool {
-    let kept_back = data.corpus().unwrap().passage(63).unwrap();
-    let name = data.prompts().tokenizer.encode_without_eos(&kept_back.title).unwrap();
-    let has = |ids: &[u32]| ids.windows(name.len()).any(|window| window == name);
-    // Page 62 says that it is near page 63: names stand at the beginning of their own page's text only.
-    let begins = |ids: &[u32]| has(&ids[..ids.len().min(name.len() + 10)]);
-    assert!(begins(corrupted), "the corruption of the passage kept back spares its name");
-    data.draw(0..examples).unwrap().iter().all(|drawn| !begins(&drawn.passages[0]))
+    assert_eq!(drawn[..20], data.draw(0..20).unwrap());
+    assert_ne!(drawn[0], drawn[1]);
 }

@@ -1,9 +1,10 @@
 //! Runs in parts, and what a run leaves behind.
 
+use glimmer::backend::{Mat, Pool};
 use glimmer::cpu::Cpu;
-use glimmer::experiment::{Line, Settings};
+use glimmer::experiment::{Line, RerankerInit, Settings};
 use glimmer::io::Tokenizer;
-use glimmer::model::Reader;
+use glimmer::model::{Glimmer, Reader};
 use glimmer::nn::Tree;
 use glimmer::train::{Decay, MemoryEncoder};
 
@@ -105,4 +106,32 @@ fn a_frozen_memory_encoder_stays_and_the_rest_moves() {
         let frozen = name == "shared.weight" || name == bias || name.starts_with("encoder.block.0.");
         assert_eq!(before == after, frozen, "{name}");
     }
+}
+
+#[test]
+fn a_separate_reranker_begins_as_the_encoder_or_at_random() {
+    let world = World::new();
+    let leaves = |reranker_init, output: &str| {
+        let mut settings = Settings { reranker_init, ..world.settings() };
+        settings.reader.as_mut().unwrap().reranker = true;
+        settings.reader.as_mut().unwrap().question_encoder = true;
+        let trainer = world.open::<f32>(&settings, output);
+        let reader = trainer.reader();
+        let values = |w: &Mat<Cpu<f32>>| w.download(&reader.be).unwrap();
+        let encoder = reader.weights.encoder.layers.blocks[1].leaves().into_iter().map(values).collect::<Vec<_>>();
+        let own = reader.weights.reranker.as_ref().unwrap().blocks[0].leaves().into_iter().map(values);
+        (encoder, own.collect::<Vec<_>>())
+    };
+    let (encoder, own) = leaves(RerankerInit::Encoder, "copied");
+    assert_eq!(own, encoder);
+    let (encoder, own) = leaves(RerankerInit::Random, "random");
+    assert!(own.iter().zip(&encoder).any(|(own, encoder)| own != encoder));
+    let settings = Settings { steps: 2, ..world.settings() };
+    let ablation = |change: &dyn Fn(&mut Glimmer)| {
+        let mut settings = settings.clone();
+        change(settings.reader.as_mut().unwrap());
+        settings
+    };
+    world.train(&ablation(&|reader| (reader.reranker, reader.question_encoder) = (true, true)), "ablated");
+    world.train(&ablation(&|reader| (reader.score_norm, reader.score_pool) = (true, Pool::Mean)), "scored");
 }
