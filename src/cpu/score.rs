@@ -47,10 +47,12 @@ struct Share<T> {
     norm: Vec<T>,
 }
 
-/// `scored` is `score`'s operands.
+/// The operands of `score`.
+type Scored<'a, T> = (&'a Mat<Cpu<T>>, &'a Segments<Cpu<T>>, Scorer<'a, Cpu<T>>);
+
 pub(super) fn score_bwd<T: Real>(
     ds: &Mat<Cpu<T>>,
-    scored: (&Mat<Cpu<T>>, &Segments<Cpu<T>>, Scorer<'_, Cpu<T>>),
+    scored: Scored<'_, T>,
     dscorer: ScorerGrad<'_, Cpu<T>>,
     dx: &mut Mat<Cpu<T>>,
 ) {

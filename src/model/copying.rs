@@ -72,7 +72,6 @@ impl<B: Backend> Reader<B> {
         }
         let mut table = weights.encoder.layers.bias.download(be)?;
         look_around(&mut table, config.num_heads);
-        replace(be, &mut weights.live_bias, table.clone());
         replace(be, &mut weights.encoder.layers.bias, table);
         for (place, block) in weights.decoder.blocks.iter_mut().enumerate() {
             let (inner, d) = (block.cross.v.rows, block.cross.v.cols);
@@ -85,7 +84,7 @@ impl<B: Backend> Reader<B> {
                 replace(be, written, smaller);
             }
         }
-        Ok(())
+        self.lend()
     }
 }
 

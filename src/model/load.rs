@@ -112,7 +112,30 @@ impl<B: Backend> Reader<B> {
             stream += 1;
             Ok(Mat::upload(&be, spec.rows, spec.cols, begin(spec, seed, stream)))
         })?;
-        Ok(Self { be, config, glimmer, weights })
+        let mut reader = Self { be, config, glimmer, weights };
+        reader.lend()?;
+        Ok(reader)
+    }
+
+    /// Lets what a T5 lends to parameters of ours begin these: the live layers' position bias, separate encoders.
+    ///
+    /// # Errors
+    /// Those of the machine.
+    pub fn lend(&mut self) -> Result<()> {
+        let specs = Weights::spec(&self.config, &self.glimmer);
+        let (specs, leaves) = (specs.leaves(), self.weights.leaves());
+        let lent = specs.iter().map(|spec| {
+            let Absent::CopyOf(others) = &spec.absent else { return Ok(None) };
+            let other = specs.iter().position(|other| others.contains(&other.name));
+            other.map(|other| leaves[other].download(&self.be)).transpose()
+        });
+        let lent = lent.collect::<Result<Vec<_>>>()?;
+        for (leaf, lent) in self.weights.leaves_mut().into_iter().zip(lent) {
+            if let Some(values) = lent {
+                *leaf = Mat::upload(&self.be, leaf.rows, leaf.cols, values);
+            }
+        }
+        Ok(())
     }
 
     /// Lets a separate reranker, if there is one, begin at random instead of as the encoder's layers.
