@@ -86,6 +86,7 @@ impl Data {
         if settings.objective == Objective::Tasks {
             learned::check(plan)?;
         }
+        let _held = plan.hold_work()?;
         let corpus = match &settings.knowledge {
             Some(knowledge) if needs_corpus(settings) => {
                 let options = ChunkOptions { max_words: settings.passage_words };
@@ -132,6 +133,7 @@ impl Data {
         let Settings { memory, retriever, substitute, objective, .. } = &plan.settings;
         let once = *memory == MemoryEncoder::Frozen && reader.memory_layers() > 0 && *substitute == 0.0;
         if once && *retriever == Retriever::Bm25 && *objective == Objective::Tasks {
+            let _held = plan.hold_work()?;
             let fingerprint = memory_fingerprint(reader, corpus, &self.texts.prompts)?;
             let folder = plan.work.join(format!("memory-{}", &fingerprint[..12]));
             self.store = Some(build_memory(&folder, Format::Bf16, reader, corpus, &self.texts.prompts)?);

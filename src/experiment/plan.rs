@@ -1,8 +1,16 @@
 //! An experiment and its places.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
 
 use super::settings::Settings;
+use crate::io::interrupted;
+
+/// How often a run that waits for another one looks again.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// An experiment and its places.
 pub struct Plan {
@@ -20,5 +28,29 @@ impl Plan {
     /// A path of the settings.
     pub fn path(&self, path: &Path) -> PathBuf {
         self.base.join(path)
+    }
+
+    /// Lets no other run make its data ready in the same folder as long as the returned file is open: what one of
+    /// them has made, the others find.
+    pub(super) fn hold_work(&self) -> Result<File> {
+        std::fs::create_dir_all(&self.work).with_context(|| format!("cannot create {}", self.work.display()))?;
+        let path = self.work.join(".lock");
+        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {
+                    ensure!(
+                        !interrupted(),
+                        "stopped while another run makes its data ready in {}",
+                        self.work.display()
+                    );
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Err(TryLockError::Error(error)) => {
+                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+                }
+            }
+        }
     }
 }

@@ -57,7 +57,8 @@ impl Output {
                 .with_context(|| format!("cannot go on in {}", folder.display()))?;
         } else {
             let mut entries = std::fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-            let foreign = entries.find_map(|entry| entry.ok().filter(|entry| entry.file_name() != ".lock"));
+            let foreign = |entry: &std::fs::DirEntry| entry.file_name() != ".lock" && !is_partial(entry);
+            let foreign = entries.find_map(|entry| entry.ok().filter(foreign));
             ensure!(
                 foreign.is_none(),
                 "{} holds something else ({}): name a folder of the run's own",
@@ -69,6 +70,7 @@ impl Output {
         let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         lock.try_lock().with_context(|| format!("another run works in {} now: wait for it", folder.display()))?;
         settings.write(&echo)?;
+        remove_partial_files(folder);
         let output = Self { folder: folder.to_path_buf(), _lock: lock };
         settle_folder(&output.last())?;
         settle_folder(&output.best())?;
@@ -141,6 +143,17 @@ impl Output {
             saved.settings.write(&folder.join(SETTINGS))
         })
     }
+}
+
+/// Whether it is a file that a kill kept from its place.
+fn is_partial(entry: &std::fs::DirEntry) -> bool {
+    entry.file_name().to_string_lossy().starts_with(".partial-") && entry.path().is_file()
+}
+
+/// Clears away what kills left; what cannot be removed does no harm.
+fn remove_partial_files(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter(is_partial).for_each(|entry| _ = std::fs::remove_file(entry.path()));
 }
 
 /// Writes weights without loss.

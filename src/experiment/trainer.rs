@@ -296,6 +296,7 @@ fn begin<B: Backend>(be: B, plan: &Plan, tokenizer: &std::path::Path) -> Result<
             let glimmer = settings.glimmer(&config)?;
             let random = Reader::random(be, config, glimmer, settings.seed);
             let mut reader = random.context("init.random has sizes that no model has")?;
+            reader.lend()?;
             if sizes.beginning == Beginning::Copying {
                 reader.begin_copying(settings.seed)?;
             }

@@ -112,12 +112,11 @@ impl<B: Backend> Reader<B> {
             stream += 1;
             Ok(Mat::upload(&be, spec.rows, spec.cols, begin(spec, seed, stream)))
         })?;
-        let mut reader = Self { be, config, glimmer, weights };
-        reader.lend()?;
-        Ok(reader)
+        Ok(Self { be, config, glimmer, weights })
     }
 
-    /// Lets what a T5 lends to parameters of ours begin these: the live layers' position bias, separate encoders.
+    /// Lets the T5's parameters begin ours as they would from a T5's checkpoint: the live layers' position bias, separate
+    /// encoders. Random weights of these are their own until then.
     ///
     /// # Errors
     /// Those of the machine.

@@ -65,6 +65,25 @@ fn a_folder_belongs_to_one_run() {
 }
 
 #[test]
+fn what_a_kill_left_in_a_new_folder_is_no_hindrance() {
+    let world = World::new();
+    std::fs::create_dir(world.path("run")).unwrap();
+    world.write("run/.partial-x1", "half a file");
+    world.train(&Settings { steps: 1, ..world.settings() }, "run");
+    assert!(!world.path("run/.partial-x1").exists());
+}
+
+#[test]
+fn runs_that_begin_together_share_what_is_made_ready() {
+    let world = World::new();
+    let open = |name: &str| drop(world.open::<f32>(&world.settings(), name));
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = ["a", "b", "c"].map(|name| scope.spawn(move || open(name))).into();
+        runs.into_iter().for_each(|run| run.join().unwrap());
+    });
+}
+
+#[test]
 fn a_damaged_state_is_told() {
     let world = World::new();
     let settings = Settings { steps: 1, ..world.settings() };
