@@ -1,0 +1,1 @@
+//! Launches written out and run again.

@@ -1,0 +1,1 @@
+//! The checker: what a launch did wrong, and where.

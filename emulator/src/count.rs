@@ -1,0 +1,1 @@
+//! Counters per launch, and what they mean on a named device.

@@ -1,0 +1,1 @@
+//! PTX decoded once into the form that executes.

@@ -1,0 +1,1 @@
+//! Loads this very library as the process's CUDA driver.
