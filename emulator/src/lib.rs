@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod check;
 pub mod count;
 pub mod decode;
+pub mod device;
 pub mod driver;
 pub mod exec;
 pub mod loader;
