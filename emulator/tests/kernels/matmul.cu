@@ -5,12 +5,12 @@
 #include <cuda_bf16.h>
 #include <stdint.h>
 
-constexpr int TILE = 64;
-constexpr int SLICE = 32;
-constexpr int THREADS = 128;
+constexpr unsigned TILE = 64;
+constexpr unsigned SLICE = 32;
+constexpr unsigned THREADS = 128;
 
 // Sixteen-byte chunks of a row of 32 bf16 are permuted by the row, so that ldmatrix and cp.async meet no bank twice.
-__device__ int place(int row, int chunk) { return row * SLICE + ((chunk ^ ((row / 2) % 4)) * 8); }
+__device__ unsigned place(unsigned row, unsigned chunk) { return row * SLICE + ((chunk ^ ((row / 2) % 4)) * 8); }
 
 __device__ uint32_t shared_address(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
@@ -19,8 +19,9 @@ __device__ void copy_async(void* to, const void* from) {
 }
 
 __device__ void load_tile(__nv_bfloat16* tile, const __nv_bfloat16* from, int stride) {
-    for (int i = threadIdx.x; i < TILE * SLICE / 8; i += THREADS) {
-        const int row = i / 4, chunk = i % 4;
+    for (unsigned part = 0; part < TILE * SLICE / 8 / THREADS; ++part) {
+        const unsigned i = part * THREADS + threadIdx.x;
+        const unsigned row = i / 4, chunk = i % 4;
         copy_async(tile + place(row, chunk), from + (size_t)row * stride + chunk * 8);
     }
 }
@@ -42,7 +43,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     matmul(const __nv_bfloat16* x, const __nv_bfloat16* w, float* y, int n, int k) {
     __shared__ __align__(16) __nv_bfloat16 xs[2][TILE * SLICE];
     __shared__ __align__(16) __nv_bfloat16 ws[2][TILE * SLICE];
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const unsigned lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const __nv_bfloat16* xt = x + (size_t)blockIdx.y * TILE * k;
     const __nv_bfloat16* wt = w + (size_t)blockIdx.x * TILE * k;
 
@@ -75,9 +76,9 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         __syncthreads();
     }
 
-    const int row = blockIdx.y * TILE + warp * 16 + lane / 4;
+    const unsigned row = blockIdx.y * TILE + warp * 16 + lane / 4;
     for (int j = 0; j < 8; ++j) {
-        const int col = blockIdx.x * TILE + j * 8 + lane % 4 * 2;
+        const unsigned col = blockIdx.x * TILE + j * 8 + lane % 4 * 2;
         *(float2*)(y + (size_t)row * n + col) = make_float2(acc[j][0], acc[j][1]);
         *(float2*)(y + (size_t)(row + 8) * n + col) = make_float2(acc[j][2], acc[j][3]);
     }
