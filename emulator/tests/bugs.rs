@@ -166,7 +166,9 @@ fn reports_say_who_where_and_by_how_much() {
     emulator.configure_context(r#"{"reports": "keep"}"#).unwrap();
     launch(&context, "bugs", "off_by_one").unwrap_err();
     let text = emulator.report_text().unwrap();
-    for part in ["off_by_one", "bugs.cu:17", "st.global", "block (4, 0, 0), thread (0, 0, 0)", "1024 bytes", "address 0x"] {
+    for part in
+        ["off_by_one", "bugs.cu:17", "st.global", "block (4, 0, 0), thread (0, 0, 0)", "1024 bytes", "address 0x"]
+    {
         assert!(text.contains(part), "`{part}` is not in:\n{text}");
     }
     let report = emulator.report().unwrap().unwrap();

@@ -153,7 +153,8 @@ fn host_functions_run_in_their_turn() {
     let stream = context.new_stream().unwrap();
     let mut counter = 0u32;
     for _ in 0..3 {
-        unsafe { result::stream::launch_host_function(stream.cu_stream(), increment, (&raw mut counter).cast()) }.unwrap();
+        unsafe { result::stream::launch_host_function(stream.cu_stream(), increment, (&raw mut counter).cast()) }
+            .unwrap();
     }
     stream.synchronize().unwrap();
     assert_eq!(counter, 3);
