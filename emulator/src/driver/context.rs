@@ -29,6 +29,8 @@ pub struct Context {
     pub options: Mutex<Options>,
     /// Counters, reports and recordings of its launches.
     pub history: History,
+    /// Held while a kernel runs: threads that launch at once take turns, as on one stream.
+    pub launching: Mutex<()>,
     /// The stream that is meant where none is named.
     pub legacy: Arc<Stream>,
     per_thread: Mutex<HashMap<ThreadId, Arc<Stream>>>,
@@ -61,6 +63,7 @@ impl Context {
             device: options.device.clone(),
             options: Mutex::new(options),
             history: History::default(),
+            launching: Mutex::new(()),
             legacy: Arc::new(Stream::default_of(handle)),
             per_thread: Mutex::default(),
             fault: Mutex::new(None),

@@ -84,6 +84,7 @@ impl Prepared {
             params: &self.params,
             cooperative: self.cooperation,
         };
+        let _turn = lock(&context.launching);
         let run = context.history.begin(kernel.name(), self.shape);
         let recording = run.recording(context, &options, &self.function.module, &launch)?;
         match crate::launch(&launch, &context.memory, &settings) {

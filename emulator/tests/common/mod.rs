@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use cudarc::driver::{CudaContext, CudaFunction, CudaModule, DriverError, LaunchConfig, sys};
+use cudarc::driver::{
+    CudaContext, CudaFunction, CudaModule, DeviceRepr, DriverError, LaunchConfig, PushKernelArg, ValidAsZeroBits, sys,
+};
 use cudarc::nvrtc::Ptx;
 use glimmer_emulator::Emulator;
 
@@ -56,4 +58,47 @@ pub fn assert_close(got: &[f32], wanted: &[f32], tolerance: f32) {
     for (index, (got, wanted)) in got.iter().zip(wanted).enumerate() {
         assert!((got - wanted).abs() <= tolerance * wanted.abs().max(1.0), "[{index}] {got}, wanted {wanted}");
     }
+}
+
+/// Runs a kernel that makes a row of results for each pair.
+pub fn rows<T, R>(kernel: (&str, &str), a: &[T], b: Option<&[T]>, width: usize) -> Vec<R>
+where
+    T: DeviceRepr + Clone,
+    R: DeviceRepr + ValidAsZeroBits + Default + Clone,
+{
+    let (_, context) = context();
+    let stream = context.default_stream();
+    let function = module(&context, kernel.0).load_function(kernel.1).unwrap();
+    let there_a = stream.clone_htod(a).unwrap();
+    let there_b = b.map(|b| stream.clone_htod(b).unwrap());
+    let mut out = stream.alloc_zeros::<R>(a.len() * width).unwrap();
+    let count = a.len() as i32;
+    let mut builder = stream.launch_builder(&function);
+    builder.arg(&there_a);
+    if let Some(b) = &there_b {
+        builder.arg(b);
+    }
+    builder.arg(&mut out).arg(&count);
+    unsafe { builder.launch(line(a.len().div_ceil(64) as u32, 64)) }.unwrap();
+    stream.clone_dtoh(&out).unwrap()
+}
+
+/// Runs a kernel in one warp, on inputs and a place for its results.
+pub fn launch_one<T: DeviceRepr, R: DeviceRepr + ValidAsZeroBits + Default + Clone>(
+    kernel: (&str, &str),
+    inputs: &[&[T]],
+    results: usize,
+) -> Vec<R> {
+    let (_, context) = context();
+    let stream = context.default_stream();
+    let function = module(&context, kernel.0).load_function(kernel.1).unwrap();
+    let inputs: Vec<_> = inputs.iter().map(|input| stream.clone_htod(*input).unwrap()).collect();
+    let mut out = stream.alloc_zeros::<R>(results).unwrap();
+    let mut builder = stream.launch_builder(&function);
+    for input in &inputs {
+        builder.arg(input);
+    }
+    builder.arg(&mut out);
+    unsafe { builder.launch(line(1, 32)) }.unwrap();
+    stream.clone_dtoh(&out).unwrap()
 }
