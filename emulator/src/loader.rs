@@ -180,9 +180,19 @@ impl Emulator {
         self.json(self.counters)
     }
 
+    /// The same as JSON: a list of objects.
+    pub fn launches_json(&self) -> Result<String> {
+        self.text(self.counters)
+    }
+
     /// The current context's newest report.
     pub fn report(&self) -> Result<Option<Report>> {
         self.json(self.report)
+    }
+
+    /// The same as JSON; `null` if there is none.
+    pub fn report_json(&self) -> Result<String> {
+        self.text(self.report)
     }
 
     /// The same as text; empty if there is none.
