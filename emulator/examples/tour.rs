@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::Result;
 use cudarc::driver::{CudaContext, CudaFunction, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
-use glimmer_emulator::device::DeviceSpec;
 use half::bf16;
 
 fn kernel(context: &Arc<CudaContext>, ptx: &str, name: &str) -> Result<CudaFunction> {
@@ -52,7 +51,6 @@ fn main() -> Result<()> {
     println!("matmul: every element is {}\n", y[0]);
     for launch in emulator.launches()? {
         println!("{} #{}\n{}\n", launch.kernel, launch.ordinal, launch.counters);
-        println!("{}\n", launch.counters.estimate(&DeviceSpec::a100()));
     }
 
     println!("and a kernel that is wrong:");
