@@ -12,7 +12,6 @@ use super::guard::{exports, put, put_if_wanted};
 use super::handle::{Handle, Table, fresh, lock};
 use super::operation::Operation;
 use super::status::{Outcome, Status};
-use super::stream;
 
 const PAGE: usize = 4096;
 

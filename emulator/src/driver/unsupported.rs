@@ -30,6 +30,7 @@ macro_rules! unsupported {
         )*
 
         /// Their names.
+        #[cfg(test)]
         pub(super) fn names() -> Vec<&'static str> {
             vec![$(stringify!($name)),*]
         }
