@@ -9,9 +9,9 @@ mod shared;
 pub use global::{Allocation, Memory};
 pub(crate) use global::View;
 pub(crate) use local::Local;
-pub(crate) use races::{Access, Conflict, Races, Reading, Touching};
+pub(crate) use races::{Access, Races, Reading, Touching};
 pub(crate) use region::Region;
-pub(crate) use shared::{Clock, Shared, Touch};
+pub(crate) use shared::{Clash, ClashKind, Shared, Touch};
 
 /// Where a block's shared memory appears among generic addresses.
 pub(crate) const SHARED_WINDOW: u64 = 0x7d00_0000_0000;

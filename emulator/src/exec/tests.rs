@@ -1,0 +1,4 @@
+//! Kernels, run.
+
+mod harness;
+mod samples;
