@@ -78,6 +78,7 @@ fn child_that_launches() {
     let ramp = common::kernel(&context, "pipeline", "ramp");
     let mut y = stream.alloc_zeros::<f32>(10).unwrap();
     for start in [1.0f32, 2.0] {
-        unsafe { stream.launch_builder(&ramp).arg(&mut y).arg(&start).arg(&10i32).launch(common::line(1, 32)) }.unwrap();
+        unsafe { stream.launch_builder(&ramp).arg(&mut y).arg(&start).arg(&10i32).launch(common::line(1, 32)) }
+            .unwrap();
     }
 }

@@ -105,14 +105,27 @@ fn wide_integers() {
     }
 }
 
-/// A sum or product rounded in a direction, by way of f64: exact there for these values.
-fn directed(exact: f64, up: bool, down: bool) -> f32 {
-    let near = exact as f32;
-    match f64::from(near) {
-        got if got < exact && up => near.next_up(),
-        got if got > exact && down => near.next_down(),
-        _ => near,
+/// What a sum in f32 leaves out, exactly.
+fn left_out(x: f32, y: f32) -> f32 {
+    let sum = x + y;
+    let part = sum - x;
+    (x - (sum - part)) + (y - part)
+}
+
+/// A sum rounded towards zero.
+fn sum_towards_zero(x: f32, y: f32) -> f32 {
+    let (sum, rest) = (x + y, left_out(x, y));
+    match sum > 0.0 {
+        true if rest < 0.0 => sum.next_down(),
+        false if rest > 0.0 && sum != 0.0 => sum.next_up(),
+        _ => sum,
     }
+}
+
+/// A product rounded up; f64 holds it exactly.
+fn product_up(x: f32, y: f32) -> f32 {
+    let (near, exact) = (x * y, f64::from(x) * f64::from(y));
+    if f64::from(near) < exact { near.next_up() } else { near }
 }
 
 #[test]
@@ -121,7 +134,6 @@ fn floats_round_as_their_names_say() {
     let (a, b) = pairs(&values);
     let got: Vec<f32> = rows(("floats", "rounded"), &a, Some(&b), 24);
     for (row, (&x, &y)) in got.chunks(24).zip(a.iter().zip(&b)) {
-        let sum = f64::from(x) + f64::from(y);
         let wanted = [
             x + y,
             x - y,
@@ -144,8 +156,8 @@ fn floats_round_as_their_names_say() {
             x.to_bits() as i32 as f32,
             x.clamp(0.0, 1.0),
             (f64::from(x) * f64::from(y)) as f32,
-            directed(sum, sum < 0.0, sum > 0.0),
-            directed(f64::from(x) * f64::from(y), true, false),
+            sum_towards_zero(x, y),
+            product_up(x, y),
             if x.is_sign_negative() { 2.0 } else { 3.0 },
         ];
         for (index, (got, wanted)) in row.iter().zip(wanted).enumerate() {

@@ -248,7 +248,7 @@ fn modules_that_cannot_be_run_are_refused_with_a_reason() {
     let (status, _) = refused(".version 9.9\n.target sm_80\n.address_size 64\n");
     assert_eq!(status, CUDA_ERROR_UNSUPPORTED_PTX_VERSION);
     let broken =
-        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n\tfrobnicate.u32 %r1;\n\tret;\n}\n";
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{\n\tfrobnicate.u32 7;\n\tret;\n}\n";
     let (status, failure) = refused(broken);
     assert_eq!(status, CUDA_ERROR_INVALID_PTX);
     assert!(failure.contains('6') && failure.contains("frobnicate"), "the line and the instruction: {failure}");

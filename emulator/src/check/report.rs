@@ -137,12 +137,19 @@ pub struct Place {
     pub instruction: String,
     /// `file:line` of the CUDA source, where `-lineinfo` gave it.
     pub source: Option<String>,
+    /// `file:line` where that line's function was inlined, if it was.
+    #[serde(default)]
+    pub inlined_at: Option<String>,
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` at PTX line {}", self.instruction, self.ptx_line)?;
-        self.source.as_ref().map_or(Ok(()), |source| write!(f, " ({source})"))
+        match (&self.source, &self.inlined_at) {
+            (Some(source), Some(caller)) => write!(f, " ({source}, inlined at {caller})"),
+            (Some(source), None) => write!(f, " ({source})"),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -299,8 +299,10 @@ fn report(grid: &Grid, block: u32, trouble: &Trouble) -> Report {
     };
     let place = |pc: u32| {
         let info = grid.kernel.program.infos.get(pc as usize)?;
-        let source = info.text.and_then(|text| Some(format!("{}:{}", grid.kernel.files.get(&text.file)?, text.line)));
-        Some(Place { ptx_line: info.line, instruction: info.opcode.clone(), source })
+        let named = |file: u32, line: u32| Some(format!("{}:{line}", grid.kernel.files.get(&file)?));
+        let source = info.text.and_then(|text| named(text.file, text.line));
+        let inlined_at = info.text.and_then(|text| text.inlined_at).and_then(|(file, line)| named(file, line));
+        Some(Place { ptx_line: info.line, instruction: info.opcode.clone(), source, inlined_at })
     };
     let other = trouble.other.map(|other| Other {
         block: grid.block_id(other.block),

@@ -83,22 +83,22 @@ impl Body {
         matches!(cursor.tokens.get(cursor.at + 1), Some((Token::Mark(':'), _)))
     }
 
-    /// `.loc file line column [, function_name label] [, inlined_at file line column]`: the innermost place is what we keep.
+    /// `.loc file line column [, function_name label] [, inlined_at file line column]`: the innermost place, and the one that it was inlined at.
     fn location(&mut self, cursor: &mut Cursor) -> Result<(), ParseError> {
         cursor.word()?;
         let (file, line) = (cursor.integer()? as u32, cursor.integer()? as u32);
         cursor.integer()?;
+        let mut inlined_at = None;
         while cursor.skip(',') {
             if cursor.word()? == "function_name" {
                 cursor.word()?;
                 cursor.offset()?;
             } else {
-                for _ in 0..3 {
-                    cursor.integer()?;
-                }
+                inlined_at = Some((cursor.integer()? as u32, cursor.integer()? as u32));
+                cursor.integer()?;
             }
         }
-        self.text = Some(Text { file, line });
+        self.text = Some(Text { file, line, inlined_at });
         Ok(())
     }
 

@@ -24,6 +24,8 @@ pub struct Text {
     pub file: u32,
     /// The line in it.
     pub line: u32,
+    /// Where the function that it belongs to was inlined: file and line.
+    pub inlined_at: Option<(u32, u32)>,
 }
 
 /// A state space that a variable can live in.

@@ -29,8 +29,7 @@ KERNEL unguarded(const float* x, float* y, int n) {
 }
 
 KERNEL null_pointer(const float* x, float* y, int n) {
-    float* nowhere = n == 256 ? nullptr : y;
-    nowhere[threadIdx.x] = 1.0f;  // BUG out_of_bounds
+    y[global_index()] = x[threadIdx.x];  // BUG out_of_bounds
 }
 
 KERNEL shared_overrun(const float* x, float* y, int n) {
@@ -58,9 +57,9 @@ KERNEL misaligned_matrix(const float* x, float* y, int n) {
     __syncthreads();
     const uint32_t row = (uint32_t)__cvta_generic_to_shared(tile + threadIdx.x % 32 * 12);
     uint32_t a, b, c, d;
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"  // BUG misaligned
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
-                 : "r"(row));
+                 : "r"(row));  // BUG misaligned
     y[global_index()] = a + b + c + d;
 }
 
@@ -87,8 +86,17 @@ KERNEL uninitialised_shared(const float* x, float* y, int n) {
 
 KERNEL missing_barrier(const float* x, float* y, int n) {
     __shared__ float tile[64];
-    tile[threadIdx.x] = x[global_index()];
+    tile[threadIdx.x] = 0.0f;
+    __syncthreads();
+    tile[threadIdx.x] = x[global_index()];  // BUG shared_race
     y[global_index()] = tile[63 - threadIdx.x];  // BUG shared_race
+}
+
+// The same on memory that nobody had written: what is read may be what the other thread wrote, or nothing at all.
+KERNEL missing_first_barrier(const float* x, float* y, int n) {
+    __shared__ float tile[64];
+    tile[threadIdx.x] = x[global_index()];  // BUG shared_race
+    y[global_index()] = tile[63 - threadIdx.x];  // BUG shared_race or uninitialised
 }
 
 KERNEL missing_second_barrier(const float* x, float* y, int n) {
@@ -185,7 +193,7 @@ KERNEL wait_without_barrier(const float* x, float* y, int n) {
     __pipeline_memcpy_async(tile + threadIdx.x, x + threadIdx.x, 4);
     __pipeline_commit();
     __pipeline_wait_prior(0);
-    y[global_index()] = tile[63 - threadIdx.x];  // BUG shared_race
+    y[global_index()] = tile[63 - threadIdx.x];  // BUG shared_race or uninitialised
 }
 
 KERNEL misaligned_async_copy(const float* x, float* y, int n) {

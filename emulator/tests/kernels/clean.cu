@@ -68,6 +68,15 @@ KERNEL uninitialised_shared(const float* x, float* y, int n) {
 
 KERNEL missing_barrier(const float* x, float* y, int n) {
     __shared__ float tile[64];
+    tile[threadIdx.x] = 0.0f;
+    __syncthreads();
+    tile[threadIdx.x] = x[global_index()];
+    __syncthreads();
+    y[global_index()] = tile[63 - threadIdx.x];
+}
+
+KERNEL missing_first_barrier(const float* x, float* y, int n) {
+    __shared__ float tile[64];
     tile[threadIdx.x] = x[global_index()];
     __syncthreads();
     y[global_index()] = tile[63 - threadIdx.x];
@@ -172,6 +181,15 @@ KERNEL wait_without_barrier(const float* x, float* y, int n) {
     __pipeline_wait_prior(0);
     __syncthreads();
     y[global_index()] = tile[63 - threadIdx.x];
+}
+
+KERNEL misaligned_async_copy(const float* x, float* y, int n) {
+    __shared__ __align__(16) float tile[256];
+    const uint32_t to = (uint32_t)__cvta_generic_to_shared(tile + threadIdx.x * 4);
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(x + threadIdx.x * 4));
+    __pipeline_commit();
+    __pipeline_wait_prior(0);
+    y[global_index()] = tile[threadIdx.x * 4 + 1];
 }
 
 // cp.async that brings 4 of 16 bytes and zeros for the others.
