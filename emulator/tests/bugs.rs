@@ -121,8 +121,8 @@ fn no_clean_kernel_is_reported_under_twenty_schedules() {
     let mut reported = Vec::new();
     for (name, marks) in kernels(CLEAN) {
         assert!(marks.is_empty(), "{name} is clean");
+        let (emulator, context) = context();
         for seed in 0..20 {
-            let (emulator, context) = context();
             emulator.configure_context(&format!(r#"{{"seed": {seed}, "reports": "keep"}}"#)).unwrap();
             if launch(&context, "clean", &name).is_err() {
                 reported.push(format!("{name} (seed {seed}): {}", emulator.report_text().unwrap()));
