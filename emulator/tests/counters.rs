@@ -9,6 +9,7 @@ use common::{context, kernel, line, module, numbers};
 use cudarc::driver::sys::CUgraphInstantiate_flags;
 use cudarc::driver::sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_GLOBAL;
 use cudarc::driver::{CudaFunction, LaunchConfig, PushKernelArg};
+use glimmer_emulator::DeviceSpec;
 use glimmer_emulator::count::{Class, Counters, Executed, Traffic};
 use half::bf16;
 
@@ -65,6 +66,10 @@ fn saxpy() {
     // A roofline: 12 000 bytes at the A100's 2039 GB/s, which is more than the arithmetic takes.
     assert_eq!(counters.estimate.memory_seconds, 12_000.0 / 2.039e12);
     assert_eq!(counters.estimate.device, "NVIDIA A100-SXM4-80GB");
+    let elsewhere = counters.on(&DeviceSpec::rtx_4090());
+    assert_eq!(elsewhere.estimate.memory_seconds, 12_000.0 / 1.008e12);
+    // Blocks of 4 warps: 16 fill an A100's multiprocessor, 12 an Ada's.
+    assert_eq!((counters.occupancy.blocks, elsewhere.occupancy.blocks), (16, 12));
 }
 
 #[test]

@@ -205,6 +205,14 @@ impl Counters {
         }
     }
 
+    /// The same counts, with occupancy and estimate for another device.
+    pub fn on(&self, device: &DeviceSpec) -> Self {
+        let threads = self.block.iter().product();
+        let footprint = Footprint { threads, registers: self.registers, shared_bytes: self.shared_bytes };
+        let occupancy = device.occupancy(footprint);
+        Self { occupancy, estimate: Estimate::of(self, device), ..self.clone() }
+    }
+
     /// The counters as JSON.
     pub fn to_json(&self) -> String {
         serde_json::to_string_pretty(self).unwrap_or_default()
