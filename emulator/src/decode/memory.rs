@@ -29,6 +29,11 @@ fn has_order(between: &[&str]) -> bool {
     between.iter().any(|word| matches!(*word, "volatile" | "relaxed" | "acquire" | "release" | "mmio" | "acq_rel"))
 }
 
+/// Words that make an access tell others of what was done before it.
+fn releases(between: &[&str]) -> bool {
+    between.iter().any(|word| matches!(*word, "release" | "acq_rel"))
+}
+
 fn count(between: &[&str]) -> usize {
     between.iter().find_map(|word| word.strip_prefix('v')?.parse().ok()).unwrap_or(1)
 }
@@ -92,11 +97,11 @@ fn load(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     }
     let address = lowering.address(operand(i, 1)?, space, i)?;
     note_width(lowering, address.space, element * lanes as u32);
-    let acquires = has_order(&between);
-    if acquires && matches!(space, Space::Global | Space::Generic) {
+    let strong = has_order(&between);
+    if strong && matches!(space, Space::Global | Space::Generic) {
         lowering.program.order.sensitive = true;
     }
-    let load = Load { address, element, signed: kind.starts_with('s'), to, acquires };
+    let load = Load { address, element, signed: kind.starts_with('s'), to, strong };
     Ok((Args::default(), Operation::Load(Box::new(load))))
 }
 
@@ -118,11 +123,11 @@ fn store(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     }
     let address = lowering.address(operand(i, 0)?, space, i)?;
     note_width(lowering, address.space, element * lanes as u32);
-    let releases = has_order(&between);
-    if releases && matches!(space, Space::Global | Space::Generic) {
+    let (strong, releases) = (has_order(&between), releases(&between));
+    if strong && matches!(space, Space::Global | Space::Generic) {
         lowering.program.order.sensitive = true;
     }
-    Ok((Args::default(), Operation::Store(Box::new(Store { address, element, from, releases }))))
+    Ok((Args::default(), Operation::Store(Box::new(Store { address, element, from, strong, releases }))))
 }
 
 fn update(word: &str, kind: &str) -> Option<Update> {
@@ -176,7 +181,9 @@ fn atomic(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     let element = bytes(kind).unwrap_or(4);
     note_width(lowering, space, element);
     note_order(lowering, space, update, to.is_some());
-    Ok((Args::default(), Operation::Atomic(Box::new(Atomic { address, element, update, to, wide, operand: operand_row, swap }))))
+    let releases = releases(&between);
+    let atomic = Atomic { address, element, update, to, wide, operand: operand_row, swap, releases };
+    Ok((Args::default(), Operation::Atomic(Box::new(atomic))))
 }
 
 /// Integer sums and the like come out the same in any order, unless somebody looks at what was there before.

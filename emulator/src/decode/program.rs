@@ -229,7 +229,7 @@ pub(crate) struct Load {
     /// Rows, and whether each is wide; none where the element is not wanted.
     pub to: Vec<Option<(u32, bool)>>,
     /// `volatile`, `relaxed`, `acquire`: it may see what other blocks do.
-    pub acquires: bool,
+    pub strong: bool,
 }
 
 /// A store of one element or a vector.
@@ -238,6 +238,9 @@ pub(crate) struct Store {
     pub address: Address,
     pub element: u32,
     pub from: Vec<(u32, bool)>,
+    /// `volatile`, `relaxed`, `release`: other blocks may see it.
+    pub strong: bool,
+    /// `release`: they then see all that was done before.
     pub releases: bool,
 }
 
@@ -253,6 +256,7 @@ pub(crate) struct Atomic {
     pub operand: u32,
     /// The new value of a compare-and-swap.
     pub swap: u32,
+    pub releases: bool,
 }
 
 /// What an atomic operation does.

@@ -71,8 +71,10 @@ impl Scene<'_, '_> {
                 let regions = self.locate(part, total)?;
                 self.count_global(part, total);
                 self.check_written(part, &regions, total)?;
-                self.note_global(part, &regions, (total, Access::Read))?;
-                if load.acquires {
+                // What is meant to be seen while others change it is no race with their updates.
+                let access = if load.strong { Access::Update } else { Access::Read };
+                self.note_global(part, &regions, (total, access))?;
+                if load.strong {
                     self.acquire_global(part);
                 }
                 for (index, to) in load.to.iter().enumerate() {
@@ -194,7 +196,8 @@ impl Scene<'_, '_> {
     fn store_global(&mut self, store: &Store, total: u32, part: &Part) -> Outcome {
         let regions = self.locate(part, total)?;
         self.count_global(part, total);
-        self.note_global(part, &regions, (total, Access::Write))?;
+        let access = if store.strong { Access::Update } else { Access::Write };
+        self.note_global(part, &regions, (total, access))?;
         for (index, &from) in store.from.iter().enumerate() {
             let row = self.stored(from);
             let (offset, element) = (u64::from(index as u32 * store.element), u64::from(store.element));
@@ -211,8 +214,8 @@ impl Scene<'_, '_> {
             }
             Ok(())
         })?;
-        if store.releases {
-            self.release_global(part);
+        if store.strong {
+            self.release_global(part, store.releases);
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Scene<'_, '_> {
             self.check_written(part, &regions, atomic.element)?;
         }
         self.note_global(part, &regions, (atomic.element, Access::Update))?;
-        self.release_global(part);
+        self.release_global(part, atomic.releases);
         let (operand, swap) = self.operands(atomic);
         let mut before = [0; 32];
         for lane in lanes(part.mask) {

@@ -185,9 +185,14 @@ impl<'g> Worker<'g> {
     }
 
     /// A path of a warp is at a barrier.
-    pub fn barrier(&mut self, block: &mut Block, index: usize, kind: &BarrierKind, mask: u32) -> Outcome<Flow> {
+    pub fn barrier(
+        &mut self,
+        block: &mut Block,
+        (index, path): (usize, usize),
+        kind: &BarrierKind,
+        mask: u32,
+    ) -> Outcome<Flow> {
         let warp = &block.warps[index];
-        let path = warp.ready().expect("a path is running");
         let pc = warp.paths[path].pc;
         if mask != warp.paths[path].mask {
             let fault = Fault::new(Kind::BarrierDivergence, "a barrier under a predicate that not all threads have set");

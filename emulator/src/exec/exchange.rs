@@ -28,10 +28,9 @@ fn guarded(warp: &Warp, step: &Step, path: &Path) -> u32 {
 
 impl<'g> Worker<'g> {
     /// A path is at an instruction that the lanes it names execute together. They may be on several paths.
-    pub fn gather(&mut self, block: &mut Block, index: usize, pc: u32) -> Outcome<Flow> {
+    pub fn gather(&mut self, block: &mut Block, (index, running): (usize, usize), pc: u32) -> Outcome<Flow> {
         let step: &'g Step = &self.grid.kernel.program.steps[pc as usize];
         let warp = &block.warps[index];
-        let running = warp.ready().expect("a path is running");
         let here = |at: usize, path: &Path| at == running || (path.wait == Wait::Lanes && path.pc == pc);
         let present = warp.paths.iter().enumerate().filter(|(at, path)| here(*at, path));
         let present = present.fold(0, |all, (_, path)| all | guarded(warp, step, path));

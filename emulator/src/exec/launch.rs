@@ -358,8 +358,8 @@ impl Meetings {
         self.fenced.remove(&block);
     }
 
-    fn release(&mut self, block: u32, address: u64) {
-        if self.fenced.contains(&block) {
+    fn release(&mut self, block: u32, address: u64, fences: bool) {
+        if fences || self.fenced.contains(&block) {
             let told = self.told.entry(address).or_default();
             told.insert(block);
             told.extend(self.knows.get(&block).into_iter().flatten());
@@ -401,8 +401,11 @@ impl Scene<'_, '_> {
         }
     }
 
-    pub(super) fn release_global(&self, part: &Part) {
-        self.grid.meet(|meetings| lanes(part.mask).for_each(|lane| meetings.release(self.block, part.addresses[lane])));
+    /// Tells whoever looks at the words of what the block did, if a fence came before or `fences` is one.
+    pub(super) fn release_global(&self, part: &Part, fences: bool) {
+        self.grid.meet(|meetings| {
+            lanes(part.mask).for_each(|lane| meetings.release(self.block, part.addresses[lane], fences));
+        });
     }
 
     pub(super) fn acquire_global(&self, part: &Part) {

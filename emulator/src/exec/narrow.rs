@@ -134,7 +134,7 @@ pub(crate) fn widen_f16(bits: u16) -> f32 {
 #[inline(always)]
 pub(crate) fn nearest_bf16(x: f32) -> u32 {
     let bits = x.to_bits();
-    let rounded = (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+    let rounded = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     if x.is_nan() { 0x7fff } else { rounded }
 }
 

@@ -97,7 +97,7 @@ impl<'g> Worker<'g> {
                 _ if mask == 0 => pc += 1,
                 _ => {
                     warp.paths[path].pc = pc;
-                    match self.perform(block, index, mask)? {
+                    match self.perform(block, (index, path), mask)? {
                         Flow::Next => pc += 1,
                         Flow::Yield => {
                             block.warps[index].paths[path].pc = pc + 1;
@@ -115,15 +115,14 @@ impl<'g> Worker<'g> {
     }
 
     /// Runs an instruction that is more than arithmetic. The path's position is up to date.
-    fn perform(&mut self, block: &mut Block, index: usize, mask: u32) -> Outcome<Flow> {
-        let path = block.warps[index].ready().expect("a path is running");
+    fn perform(&mut self, block: &mut Block, (index, path): (usize, usize), mask: u32) -> Outcome<Flow> {
         let pc = block.warps[index].paths[path].pc;
         let program: &'g Program = &self.grid.kernel.program;
         let step = &program.steps[pc as usize];
         match &step.operation {
-            Operation::Barrier(kind) => return self.barrier(block, index, kind, mask),
+            Operation::Barrier(kind) => return self.barrier(block, (index, path), kind, mask),
             Operation::Mbarrier(what) => return self.mbarrier(block, (index, pc), what, mask),
-            operation if operation.gathers() => return self.gather(block, index, pc),
+            operation if operation.gathers() => return self.gather(block, (index, path), pc),
             _ => {}
         }
         let mut scene = self.scene(block, (index, pc), mask);

@@ -136,7 +136,7 @@ fn copies_before_their_wait() {
     let copy = "cp.async.ca.shared.global [%r4],[%rd4],4; cp.async.commit_group;";
     expect(Kind::AsyncNotWaited, 2, (1, 32), &format!("{copy}\nld.shared.u32 %r5,[%r4];"));
     pass((1, 32), &format!("{copy} cp.async.wait_group 0; ld.shared.u32 %r5,[%r4]; setp.ne.u32 %p1,%r5,1; @%p1 trap;"));
-    expect(Kind::SharedRace, 2, (1, 64), &format!("{copy} cp.async.wait_group 0; xor.b32 %r6,%r4,128;\nld.shared.u32 %r5,[%r6];"));
+    expect(Kind::SharedRace, 2, (1, 32), &format!("{copy} cp.async.wait_group 0; xor.b32 %r6,%r4,4;\nld.shared.u32 %r5,[%r6];"));
     pass((1, 64), &format!("{copy} cp.async.wait_group 0; bar.sync 0; xor.b32 %r6,%r4,128; ld.shared.u32 %r5,[%r6];"));
 }
 

@@ -251,7 +251,7 @@ fn halves_are_rounded_once() {
 fn what_is_not_known_is_named_with_its_line() {
     let text = super::harness::kernel("mov.u32 %r0,%tid.x;\nfrobnicate.u32 %r1,%r0;");
     let error = crate::decode::Module::parse(&text).unwrap_err();
-    assert!(error.line == 8 && error.what.contains("frobnicate.u32"), "{error}");
+    assert!(error.line == 9 && error.what.contains("frobnicate.u32"), "{error}");
     let text = super::harness::kernel("add.s32 %r1,%r2;");
     assert!(crate::decode::Module::parse(&text).unwrap_err().what.contains("3 are due"));
     let text = super::harness::kernel("add.s32 %r1,%r2,%rd1;");
