@@ -297,3 +297,49 @@ fn functions_are_found_by_the_names_that_programs_use() {
     assert_eq!(find(c"cuLaunchKernel"), (CUDA_SUCCESS, false));
     assert_eq!(find(c"cuMakeCoffee"), (CUDA_ERROR_NOT_FOUND, true));
 }
+
+#[test]
+fn contexts_can_copy_to_each_other() {
+    let (_, first) = context();
+    let here = first.default_stream().clone_htod(&[1u8, 2, 3]).unwrap().leak();
+    let (_, second) = context();
+    let stream = second.default_stream();
+    let there = stream.alloc_zeros::<u8>(3).unwrap().leak();
+    let (to, from) = (second.cu_ctx(), first.cu_ctx());
+    unsafe { result::memcpy_peer_async(to, there, from, here, 3, stream.cu_stream()) }.unwrap();
+    let mut back = [0u8; 3];
+    unsafe { result::memcpy_dtoh_sync(&mut back, there) }.unwrap();
+    assert_eq!(back, [1, 2, 3]);
+}
+
+#[test]
+fn fills_repeat_patterns_of_each_width() {
+    let (_, context) = context();
+    let stream = context.default_stream();
+    let words = stream.alloc_zeros::<u32>(4).unwrap().leak();
+    unsafe {
+        sys::cuMemsetD32Async(words, 0x0102_0304, 4, stream.cu_stream()).result().unwrap();
+        sys::cuMemsetD16_v2(words + 4, 0xabcd, 3).result().unwrap();
+        assert_eq!(sys::cuMemsetD32_v2(words + 2, 0, 1), CUDA_ERROR_INVALID_VALUE);
+    }
+    let mut back = [0u32; 4];
+    unsafe { result::memcpy_dtoh_sync(&mut back, words) }.unwrap();
+    assert_eq!(back, [0x0102_0304, 0xabcd_abcd, 0x0102_abcd, 0x0102_0304]);
+}
+
+#[test]
+fn the_compilers_log_says_what_is_wrong_with_a_module() {
+    let (_, context) = context();
+    context.bind_to_thread().unwrap();
+    let image = c".version 8.0\n.target sm_80\n.address_size 64\n.entry k()\n{\n\tfrobnicate.u32 7;\n}\n";
+    let mut log = [1u8; 200];
+    let mut options =
+        [sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER, sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES];
+    let mut values = [log.as_mut_ptr().cast(), log.len() as *mut c_void];
+    let mut module = std::ptr::null_mut();
+    let (numbers, values) = (options.as_mut_ptr(), values.as_mut_ptr());
+    let status = unsafe { sys::cuModuleLoadDataEx(&mut module, image.as_ptr().cast(), 2, numbers, values) };
+    assert_eq!(status, CUDA_ERROR_INVALID_PTX);
+    let log = CStr::from_bytes_until_nul(&log).unwrap().to_str().unwrap();
+    assert!(log.contains("line 6") && log.contains("frobnicate"), "{log}");
+}
