@@ -240,17 +240,20 @@ fn memory_allocated_in_a_capture_belongs_to_the_graph() {
     unsafe { context.disable_event_tracking() };
     let stream = context.new_stream().unwrap();
     let mut out = stream.alloc_zeros::<u8>(64).unwrap();
+    let outside = stream.alloc_zeros::<u8>(32).unwrap();
     let (before, _) = context.mem_get_info().unwrap();
     stream.begin_capture(GLOBAL).unwrap();
     let scratch = stream.clone_htod(&[7u8; 64]).unwrap();
     stream.memcpy_dtod(&scratch, &mut out).unwrap();
     drop(scratch);
+    // Not the graph's, but freed by it.
+    drop(outside);
     let graph = stream.end_capture(NO_FLAGS).unwrap().unwrap();
     graph.launch().unwrap();
     assert_eq!(stream.clone_dtoh(&out).unwrap(), [7; 64]);
-    assert_eq!(context.mem_get_info().unwrap().0, before - 64);
+    assert_eq!(context.mem_get_info().unwrap().0, before - 64 + 32);
     drop(graph);
-    assert_eq!(context.mem_get_info().unwrap().0, before);
+    assert_eq!(context.mem_get_info().unwrap().0, before + 32);
 }
 
 #[test]

@@ -51,7 +51,8 @@ fn allocate(context: &Context, bytes: usize) -> Outcome<u64> {
     })
 }
 
-fn free(context: &Context, address: u64) -> Outcome {
+/// Frees device memory; what is no allocation is refused, and reported.
+pub fn free(context: &Context, address: u64) -> Outcome {
     if address == 0 {
         return Ok(());
     }
@@ -74,7 +75,8 @@ fn allocate_in_order(bytes: usize, stream: Handle) -> Outcome<u64> {
 fn free_in_order(address: u64, stream: Handle) -> Outcome {
     let (context, stream) = context::stream(stream)?;
     if let Some(own) = lock(&stream.capture).as_mut() {
-        return own.append(Operation::GraphMemory);
+        let operation = if own.owns(address) { Operation::GraphMemory } else { Operation::Free(address) };
+        return own.append(operation);
     }
     free(&context, address)
 }

@@ -106,6 +106,11 @@ impl Membership {
         lock(&self.capture.state).memory.push(address);
     }
 
+    /// Whether memory is the graph's.
+    pub fn owns(&self, address: u64) -> bool {
+        lock(&self.capture.state).memory.contains(&address)
+    }
+
     /// Makes the next node follow these too.
     pub fn follow(&mut self, nodes: &[usize]) {
         for &node in nodes {

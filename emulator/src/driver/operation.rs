@@ -31,6 +31,8 @@ pub enum Operation {
     Host { function: unsafe extern "C" fn(*mut c_void), argument: HostPointer },
     /// Memory that a graph takes or gives back; it has it throughout.
     GraphMemory,
+    /// Memory that a graph frees and did not allocate.
+    Free(u64),
 }
 
 impl Operation {
@@ -42,6 +44,7 @@ impl Operation {
             Self::Upload { .. } | Self::Download { .. } | Self::Copy { .. } | Self::PeerCopy { .. } => "copy",
             Self::Host { .. } => "host function",
             Self::GraphMemory => "allocation",
+            Self::Free(_) => "free",
         }
     }
 
@@ -73,6 +76,7 @@ impl Operation {
                 Ok(())
             }
             Self::GraphMemory => Ok(()),
+            Self::Free(address) => super::allocation::free(context, *address),
         }
     }
 }
