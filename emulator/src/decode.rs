@@ -3,6 +3,8 @@
 //! Registers become rows of a warp's register file, immediates and special registers too; labels become positions; branches
 //! learn where their two sides meet again.
 
+mod calls;
+mod class;
 mod flow;
 mod kernel;
 mod layout;
@@ -14,10 +16,11 @@ mod program;
 mod synchronise;
 mod words;
 
+pub use class::Class;
 pub use kernel::{Kernel, Parameter};
-pub use program::Class;
 pub use module::{Global, Module};
 pub(crate) use program::{
-    Address, Atomic, BarrierKind, BlockVote, Combine, Copy, Info, Level, Load, Logic, MatrixMove, Mbarrier, MbarrierKind, Member,
-    NOWHERE, Operation, Program, Shuffle, ShuffleKind, Source, Step, Store, Update, Vote, VoteKind,
+    Address, Atomic, BarrierKind, BlockVote, Combine, Copy, Info, Level, Load, Logic, MatrixMove, Mbarrier,
+    MbarrierKind, Member, NOWHERE, Operation, Program, Shuffle, ShuffleKind, Source, Step, Store, Update, Vote,
+    VoteKind,
 };

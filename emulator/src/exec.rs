@@ -2,6 +2,7 @@
 
 mod access;
 mod atomic;
+mod barrier;
 mod block;
 pub(crate) mod carry;
 pub(crate) mod compare;
@@ -15,8 +16,10 @@ pub(crate) mod lanes;
 mod launch;
 mod matrix;
 mod mbarrier;
+mod meetings;
 pub(crate) mod mma;
 mod narrow;
+mod notes;
 mod print;
 mod run;
 mod scene;

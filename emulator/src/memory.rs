@@ -6,8 +6,8 @@ mod races;
 mod region;
 mod shared;
 
-pub use global::{Allocation, Memory};
 pub(crate) use global::View;
+pub use global::{Allocation, Memory};
 pub(crate) use local::Local;
 pub(crate) use races::{Access, Races, Reading, Touching};
 pub(crate) use region::Region;

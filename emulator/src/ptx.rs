@@ -9,6 +9,7 @@ mod types;
 
 pub use lexer::ParseError;
 pub use parser::parse;
-pub use types::{Bounds,
-    Base, Function, Guard, Instruction, Label, Linkage, Operand, Register, Space, Special, Text, Unit, Value, Variable, Width,
+pub use types::{
+    Base, Bounds, Function, Guard, Instruction, Label, Linkage, Operand, Register, Space, Special, Text, Unit, Value,
+    Variable, Width,
 };

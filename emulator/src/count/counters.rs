@@ -270,7 +270,11 @@ impl fmt::Display for Counters {
         }
         writeln!(f, "  {} f32 operations, {} warps at barriers", self.flops_f32, self.barriers)?;
         let Occupancy { blocks, warps, warps_held, limit } = self.occupancy;
-        writeln!(f, "  {} shared bytes, about {} registers: {blocks} blocks, {warps} of {warps_held} warps, held back by {limit:?}", self.shared_bytes, self.registers)?;
+        writeln!(
+            f,
+            "  {} shared bytes, about {} registers: {blocks} blocks, {warps} of {warps_held} warps, held back by {limit:?}",
+            self.shared_bytes, self.registers
+        )?;
         write!(f, "  {}", self.estimate)
     }
 }

@@ -57,7 +57,9 @@ impl Estimate {
         let blocks: u64 = counters.grid.iter().map(|&axis| u64::from(axis)).product();
         let busy = blocks.min(u64::from(device.multiprocessors)) as f64;
         let clocks = device.clock_hz as f64 * busy;
-        let sectors = counters.global_loads.transactions + counters.global_stores.transactions + counters.global_atomics.transactions;
+        let sectors = counters.global_loads.transactions
+            + counters.global_stores.transactions
+            + counters.global_atomics.transactions;
         let matrix: f64 = counters
             .matrix
             .iter()
@@ -71,7 +73,9 @@ impl Estimate {
             })
             .sum();
         let lanes = counters.by_class.get(&Class::Single).map_or(0, |executed| executed.lanes);
-        let shared = counters.shared_loads.transactions + counters.shared_stores.transactions + counters.shared_atomics.transactions;
+        let shared = counters.shared_loads.transactions
+            + counters.shared_stores.transactions
+            + counters.shared_atomics.transactions;
         let times = [
             (sectors as f64 * SECTOR / device.memory_bytes_per_second as f64, Bound::Memory),
             (matrix, Bound::Matrix),
@@ -80,7 +84,13 @@ impl Estimate {
             (shared as f64 / clocks, Bound::Shared),
         ];
         let (seconds, bound) = times.into_iter().fold((0.0, Bound::Memory), |a, b| if b.0 > a.0 { b } else { a });
-        let [(memory_seconds, _), (matrix_seconds, _), (arithmetic_seconds, _), (issue_seconds, _), (shared_seconds, _)] = times;
+        let [
+            (memory_seconds, _),
+            (matrix_seconds, _),
+            (arithmetic_seconds, _),
+            (issue_seconds, _),
+            (shared_seconds, _),
+        ] = times;
         Self {
             device: device.name.clone(),
             seconds,
@@ -97,6 +107,9 @@ impl Estimate {
 impl fmt::Display for Estimate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (micros, device, bound) = (self.seconds * 1e6, &self.device, self.bound);
-        write!(f, "estimate: at least {micros:.3} µs on {device}, bound by {bound:?} (peak rates, no latency, no cache)")
+        write!(
+            f,
+            "estimate: at least {micros:.3} µs on {device}, bound by {bound:?} (peak rates, no latency, no cache)"
+        )
     }
 }

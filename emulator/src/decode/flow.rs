@@ -66,13 +66,13 @@ pub(super) fn find_meets(program: &mut Program) {
     let end = count;
     let mut next: Vec<Vec<usize>> = vec![Vec::new(); count + 1];
     let mut before: Vec<Vec<usize>> = vec![Vec::new(); count + 1];
-    for block in 0..count {
+    for (block, next) in next.iter_mut().enumerate().take(count) {
         let last = blocks.range(block).end - 1;
-        next[block] = successors(program, last).into_iter().flatten().map(|step| blocks.at(step)).collect();
+        *next = successors(program, last).into_iter().flatten().map(|step| blocks.at(step)).collect();
         if matches!(program.steps[last].operation, Operation::Exit) {
-            next[block].push(end);
+            next.push(end);
         }
-        for &to in &next[block] {
+        for &to in next.iter() {
             before[to].push(block);
         }
     }
@@ -93,10 +93,10 @@ pub(super) fn find_meets(program: &mut Program) {
             }
         }
     }
-    for block in 0..count {
+    for (block, &met) in meets.iter().enumerate().take(count) {
         let last = blocks.range(block).end - 1;
         if let Operation::Branch { meet, .. } = &mut program.steps[last].operation {
-            let found = meets[block].filter(|&meet| meet != end);
+            let found = met.filter(|&meet| meet != end);
             *meet = found.map_or(NOWHERE, |meet| blocks.range(meet).start as u32);
         }
     }

@@ -33,7 +33,8 @@ impl Layout {
     pub fn new(unit: &Unit, kernel: &Function, names: &[String]) -> Self {
         let mut layout = Self { dynamic_align: 16, ..Self::default() };
         for (index, name) in names.iter().enumerate() {
-            let space = unit.variables.iter().find(|variable| variable.name == *name).map_or(Space::Global, |v| v.space);
+            let space =
+                unit.variables.iter().find(|variable| variable.name == *name).map_or(Space::Global, |v| v.space);
             layout.homes.insert(name.clone(), Home::Global(index as u32, space));
         }
         let mut at = 0u32;
@@ -108,6 +109,7 @@ impl Layout {
 
 /// Whether a kernel, or a function of the file that it may call, names a variable.
 fn uses(kernel: &Function, unit: &Unit, name: &str) -> bool {
-    let named = |function: &Function| function.body.iter().any(|i| format!("{:?}", i.operands).contains(&format!("{name:?}")));
+    let named =
+        |function: &Function| function.body.iter().any(|i| format!("{:?}", i.operands).contains(&format!("{name:?}")));
     named(kernel) || unit.functions.iter().filter(|f| f.entry.is_none()).any(named)
 }

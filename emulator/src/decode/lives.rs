@@ -60,7 +60,10 @@ impl Set {
     }
 
     fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().enumerate().flat_map(|(word, &bits)| (0..64).filter(move |b| bits >> b & 1 == 1).map(move |b| word * 64 + b))
+        self.0
+            .iter()
+            .enumerate()
+            .flat_map(|(word, &bits)| (0..64).filter(move |b| bits >> b & 1 == 1).map(move |b| word * 64 + b))
     }
 }
 
@@ -86,8 +89,7 @@ impl Numbering {
 
 /// Finds them out.
 pub(super) fn find(program: &Program, uses: &[Uses]) -> Lives {
-    let numbering =
-        Numbering { narrow: program.narrow as usize, all: (program.narrow + program.wide) as usize };
+    let numbering = Numbering { narrow: program.narrow as usize, all: (program.narrow + program.wide) as usize };
     let blocks = Blocks::of(program);
     let alive_out = alive_at_ends(program, uses, &blocks, &numbering);
     let constants: HashSet<usize> = program.fixed.iter().filter_map(|f| numbering.of((f.width, f.row))).collect();
@@ -98,8 +100,7 @@ pub(super) fn find(program: &Program, uses: &[Uses]) -> Lives {
         let span = spans[register].get_or_insert((step, step));
         *span = (span.0.min(step), span.1.max(step));
     };
-    for block in 0..blocks.len() {
-        let mut alive = alive_out[block].clone();
+    for (block, mut alive) in alive_out.into_iter().enumerate() {
         for step in blocks.range(block).rev() {
             let written: Vec<usize> = uses[step].writes.iter().filter_map(|&w| numbering.of(w)).collect();
             if !written.is_empty() && written.iter().all(|&register| !alive.has(register)) {
@@ -113,7 +114,16 @@ pub(super) fn find(program: &Program, uses: &[Uses]) -> Lives {
             lives.most_alive = lives.most_alive.max(weight);
         }
         if block == 0 {
-            lives.unset = alive.iter().map(|r| if r < numbering.narrow { (Width::Bits32, r as u32) } else { (Width::Bits64, (r - numbering.narrow) as u32) }).collect();
+            lives.unset = alive
+                .iter()
+                .map(|r| {
+                    if r < numbering.narrow {
+                        (Width::Bits32, r as u32)
+                    } else {
+                        (Width::Bits64, (r - numbering.narrow) as u32)
+                    }
+                })
+                .collect();
             alive.iter().for_each(|register| note(register, 0));
         }
     }

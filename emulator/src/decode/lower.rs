@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::class;
 use super::flow;
-use super::lives::{self, Lives};
 use super::kernel::{Kernel, Symbols};
 use super::layout::{Home, Layout};
+use super::lives::{self, Lives};
 use super::program::{Address, Fixed, Info, Operation, Program, Source, Step};
 use super::words;
 use crate::exec::lanes::Args;
@@ -61,8 +62,8 @@ pub(super) struct Uses {
 }
 
 /// What is known of the function whose body is being lowered.
-struct Frame {
-    prefix: String,
+pub(super) struct Frame {
+    pub prefix: String,
     /// Row of each register.
     rows: Vec<u32>,
     widths: Vec<Width>,
@@ -71,11 +72,11 @@ struct Frame {
 /// A program in the making.
 pub(super) struct Lowering<'a> {
     pub unit: &'a Unit,
-    layout: Layout,
+    pub layout: Layout,
     pub program: Program,
     constants: HashMap<(Width, Source), u32>,
-    frames: Vec<Frame>,
-    calls: u32,
+    pub frames: Vec<Frame>,
+    pub calls: u32,
     lives: Lives,
     /// Of each step, and of the one being lowered.
     pub uses: Vec<Uses>,
@@ -103,7 +104,7 @@ impl<'a> Lowering<'a> {
     }
 
     /// Appends a function's body; `ret` of an inlined function leads behind it.
-    fn body(&mut self, function: &Function, prefix: String) -> Result<(), ParseError> {
+    pub fn body(&mut self, function: &Function, prefix: String) -> Result<(), ParseError> {
         let rows = function.registers.iter().map(|&width| self.new_row(width)).collect();
         let inlined = !prefix.is_empty();
         self.frames.push(Frame { prefix, rows, widths: function.registers.clone() });
@@ -154,7 +155,7 @@ impl<'a> Lowering<'a> {
         self.push(&instruction, Args::default(), Operation::Exit)
     }
 
-    fn push(&mut self, instruction: &Instruction, args: Args, operation: Operation) -> Result<(), ParseError> {
+    pub fn push(&mut self, instruction: &Instruction, args: Args, operation: Operation) -> Result<(), ParseError> {
         let (guard, flip) = match instruction.guard {
             None => (TRUE, 0),
             Some(guard) => {
@@ -162,75 +163,12 @@ impl<'a> Lowering<'a> {
                 (row, if guard.when { 0 } else { !0 })
             }
         };
-        let class = words::class(instruction);
+        let class = class::class(instruction);
         let opcode = instruction.opcode.join(".");
         self.program.infos.push(Info { line: instruction.line, text: instruction.text, opcode, class });
         self.program.steps.push(Step { guard, flip, args, operation });
         self.uses.push(std::mem::take(&mut self.using));
         Ok(())
-    }
-
-    /// Inlines a function of the file, or lowers one that the machine provides.
-    fn call(&mut self, instruction: &Instruction) -> Result<(), ParseError> {
-        let name = instruction.operands.iter().find_map(|operand| match operand {
-            Operand::Symbol(name, _) => Some(name.clone()),
-            _ => None,
-        });
-        let Some(name) = name else { return fail(instruction, "calls through pointers are not supported") };
-        let lists: Vec<&Vec<Operand>> = instruction.operands.iter().filter_map(list).collect();
-        let (results, arguments): (&[Operand], &[Operand]) = match (instruction.operands.first(), lists.as_slice()) {
-            (Some(Operand::List(_)), [results, arguments]) => (results, arguments),
-            (Some(Operand::List(_)), [results]) => (results, &[]),
-            (_, [arguments]) => (&[], arguments),
-            _ => (&[], &[]),
-        };
-        if let Some(operation) = self.provided(&name, (results, arguments), instruction)? {
-            return self.push(instruction, Args::default(), operation);
-        }
-        let unit = self.unit;
-        let found = unit.functions.iter().find(|function| function.name == name && !function.body.is_empty());
-        let Some(function) = found else { return fail(instruction, format!("function `{name}` has no body here")) };
-        if instruction.guard.is_some() {
-            return fail(instruction, "a call under a predicate is not supported");
-        }
-        if self.frames.len() > 64 {
-            return fail(instruction, format!("`{name}` is called too deeply: recursion is not supported"));
-        }
-        self.calls += 1;
-        let prefix = format!("{}#{name}.", self.calls);
-        // A call's parameters are the very bytes that the caller gave a name to.
-        let caller = self.frames.last().map_or(String::new(), |frame| frame.prefix.clone());
-        let formal = function.returns.iter().zip(results).chain(function.params.iter().zip(arguments));
-        for (parameter, operand) in formal {
-            let Operand::Symbol(actual, 0) = operand else { return fail(instruction, "a call's parameter is not a name") };
-            self.layout.alias(&format!("{prefix}{}", parameter.name), &format!("{caller}{actual}"));
-        }
-        self.layout.locals(&prefix, &function.variables);
-        self.push(instruction, Args::default(), Operation::Nothing)?;
-        self.body(function, prefix)
-    }
-
-    fn provided(
-        &mut self,
-        name: &str,
-        (results, arguments): (&[Operand], &[Operand]),
-        instruction: &Instruction,
-    ) -> Result<Option<Operation>, ParseError> {
-        let mut addresses = Vec::new();
-        if matches!(name, "vprintf" | "__assertfail") {
-            for argument in arguments.iter().chain(results) {
-                let Operand::Symbol(name, offset) = argument else { return fail(instruction, "a parameter is not a name") };
-                addresses.push(self.address(&Operand::Address(Base::Symbol(name.clone()), *offset), Space::Param, instruction)?);
-            }
-        }
-        Ok(match (name, addresses.as_slice()) {
-            ("vprintf", &[format, arguments]) => Some(Operation::Print { format, arguments, result: None }),
-            ("vprintf", &[format, arguments, result]) => {
-                Some(Operation::Print { format, arguments, result: Some(result) })
-            }
-            ("__assertfail", &[a, b, c, d, e]) => Some(Operation::AssertFail { arguments: Box::new([a, b, c, d, e]) }),
-            _ => None,
-        })
     }
 
     pub fn new_row(&mut self, width: Width) -> u32 {
@@ -391,7 +329,9 @@ impl<'a> Lowering<'a> {
 
     /// An address operand, in the space that the instruction names.
     pub fn address(&mut self, operand: &Operand, space: Space, at: &Instruction) -> Result<Address, ParseError> {
-        let Operand::Address(base, offset) = operand else { return fail(at, format!("{operand:?} where an address is due")) };
+        let Operand::Address(base, offset) = operand else {
+            return fail(at, format!("{operand:?} where an address is due"));
+        };
         match base {
             Base::Register(register) => {
                 let wide = match self.width(*register) {
@@ -426,16 +366,12 @@ impl<'a> Lowering<'a> {
         let Operand::Address(Base::Symbol(name), offset) = operand else { return None };
         let Some(Home::Parameter(base)) = self.layout.find(&self.frame().prefix, name) else { return None };
         let bytes = words::bytes(kind)?;
-        let source =
-            Source::Parameter { offset: base.checked_add_signed(*offset as i32)?, bytes, signed: kind.starts_with('s') };
+        let source = Source::Parameter {
+            offset: base.checked_add_signed(*offset as i32)?,
+            bytes,
+            signed: kind.starts_with('s'),
+        };
         Some(self.fixed(width, source))
-    }
-}
-
-fn list(operand: &Operand) -> Option<&Vec<Operand>> {
-    match operand {
-        Operand::List(all) => Some(all),
-        _ => None,
     }
 }
 

@@ -159,7 +159,8 @@ fn atomic(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     let reduces = name == "red";
     let word = between.iter().find(|word| update(word, kind).is_some());
     let Some(update) = word.and_then(|word| update(word, kind)) else { return fail(i, "this update is not known") };
-    let rest: Vec<&str> = between.iter().copied().filter(|w| Some(w) != word && !matches!(*w, "noftz" | "async")).collect();
+    let rest: Vec<&str> =
+        between.iter().copied().filter(|w| Some(w) != word && !matches!(*w, "noftz" | "async")).collect();
     check_words(i, &rest)?;
     if count(&between) != 1 {
         return fail(i, "updates of vectors are not supported");

@@ -41,7 +41,10 @@ impl Module {
         let placed = |variable: &&Variable| matches!(variable.space, Space::Global | Space::Const);
         let variables: Vec<Variable> = unit.variables.iter().filter(placed).cloned().collect();
         if let Some(missing) = variables.iter().find(|variable| variable.linkage == Linkage::Extern) {
-            return Err(ParseError::new(missing.line, format!("`{}` is extern: linking is not supported", missing.name)));
+            return Err(ParseError::new(
+                missing.line,
+                format!("`{}` is extern: linking is not supported", missing.name),
+            ));
         }
         let constants = variables.iter().filter(|variable| variable.space == Space::Const);
         let symbols = Arc::new(Symbols {
@@ -123,7 +126,10 @@ fn describe(variable: &Variable) -> Result<Global, ParseError> {
         initial.extend_from_slice(&bits.to_le_bytes()[..element.min(8)]);
     }
     if initial.len() as u64 > variable.bytes {
-        return Err(ParseError::new(variable.line, format!("`{}` has more initial values than elements", variable.name)));
+        return Err(ParseError::new(
+            variable.line,
+            format!("`{}` has more initial values than elements", variable.name),
+        ));
     }
     let (name, align) = (variable.name.clone(), variable.align);
     Ok(Global { name, addr: 0, bytes: variable.bytes, align, initial })

@@ -1,5 +1,6 @@
 //! The form that executes.
 
+use super::class::Class;
 use crate::exec::lanes::{Args, Run};
 use crate::exec::mma::Mma;
 use crate::ptx::{Space, Special, Text, Width};
@@ -58,54 +59,6 @@ pub(crate) struct Info {
     pub class: Class,
 }
 
-/// The kinds of instruction that are counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Class {
-    /// Integer arithmetic, logic and shifts.
-    Integer,
-    /// f32 arithmetic.
-    Single,
-    /// f64 arithmetic.
-    Double,
-    /// f16 and bf16 arithmetic.
-    Half,
-    /// Reciprocals, roots, exponentials and the like.
-    Special,
-    /// Conversions.
-    Convert,
-    /// Comparisons and logic of predicates.
-    Compare,
-    /// Moves and selections.
-    Move,
-    /// Branches and returns.
-    Control,
-    /// Reads of parameters and constants.
-    Constant,
-    /// Loads from global memory.
-    GlobalLoad,
-    /// Stores to global memory.
-    GlobalStore,
-    /// Loads from shared memory, `ldmatrix` among them.
-    SharedLoad,
-    /// Stores to shared memory, `stmatrix` among them.
-    SharedStore,
-    /// Loads and stores of local memory.
-    Local,
-    /// Atomics and reductions.
-    Atomic,
-    /// `cp.async` and its groups.
-    Copy,
-    /// Shuffles, votes and matches.
-    Exchange,
-    /// Barriers, fences and mbarriers.
-    Barrier,
-    /// Matrix multiply-adds.
-    Matrix,
-    /// Hints and what has no effect here.
-    Other,
-}
-
 /// A row whose content is known before a warp begins.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fixed {
@@ -120,9 +73,16 @@ pub(crate) enum Source {
     Bits(u64),
     Special(Special),
     /// The address of a variable of the module.
-    Global { index: u32, offset: i64 },
+    Global {
+        index: u32,
+        offset: i64,
+    },
     /// A kernel parameter's bytes.
-    Parameter { offset: u32, bytes: u32, signed: bool },
+    Parameter {
+        offset: u32,
+        bytes: u32,
+        signed: bool,
+    },
 }
 
 /// One instruction.
@@ -143,7 +103,10 @@ pub(crate) enum Operation {
     /// A comparison whose outcome is combined with another predicate, or wanted twice.
     Compare(Run, Box<Combine>),
     /// To `target` where the guard holds; the sides meet again at `meet`.
-    Branch { target: u32, meet: u32 },
+    Branch {
+        target: u32,
+        meet: u32,
+    },
     Exit,
     Load(Box<Load>),
     Store(Box<Store>),
@@ -153,11 +116,20 @@ pub(crate) enum Operation {
     Shuffle(Box<Shuffle>),
     Vote(Box<Vote>),
     /// Lanes that hold the same value.
-    Match { member: Member, all: Option<u32>, wide: bool },
-    Reduce { member: Member, update: Update },
+    Match {
+        member: Member,
+        all: Option<u32>,
+        wide: bool,
+    },
+    Reduce {
+        member: Member,
+        update: Update,
+    },
     Elect(Member),
     ActiveMask,
-    Clock { wide: bool },
+    Clock {
+        wide: bool,
+    },
     Mma(Box<Mma>),
     LoadMatrix(Box<MatrixMove>),
     StoreMatrix(Box<MatrixMove>),
@@ -169,8 +141,14 @@ pub(crate) enum Operation {
     Mbarrier(Box<Mbarrier>),
     Fence(Level),
     Trap,
-    Print { format: Address, arguments: Address, result: Option<Address> },
-    AssertFail { arguments: Box<[Address; 5]> },
+    Print {
+        format: Address,
+        arguments: Address,
+        result: Option<Address>,
+    },
+    AssertFail {
+        arguments: Box<[Address; 5]>,
+    },
     Nothing,
 }
 

@@ -2,8 +2,8 @@
 
 use super::lower::{Lowered, Lowering, fail};
 use super::program::{
-    Address, BarrierKind, BlockVote, Mbarrier, MbarrierKind, Member, Operation, Shuffle, ShuffleKind, Source, Update, Vote,
-    VoteKind,
+    Address, BarrierKind, BlockVote, Mbarrier, MbarrierKind, Member, Operation, Shuffle, ShuffleKind, Source, Update,
+    Vote, VoteKind,
 };
 use super::words::{operand, space, split};
 use crate::exec::lanes::Args;

@@ -2,7 +2,7 @@
 
 use super::lower::{CARRY, Lowered, Lowering, SCRATCH, fail};
 use super::memory;
-use super::program::{Class, Combine, Level, Logic, Operation};
+use super::program::{Combine, Level, Logic, Operation};
 use super::synchronise;
 use crate::exec::lanes::{Alu, Args};
 use crate::exec::{carry, compare, convert, float, half, integer, select};
@@ -51,45 +51,6 @@ pub(super) fn space(word: &str) -> Option<Space> {
     })
 }
 
-/// The kind that an instruction is counted as.
-pub(super) fn class(instruction: &Instruction) -> Class {
-    let (name, between, kind) = split(instruction);
-    let space = between.iter().find_map(|word| space(word)).unwrap_or(Space::Generic);
-    match name {
-        "ld" | "ldu" => match space {
-            Space::Shared => Class::SharedLoad,
-            Space::Local => Class::Local,
-            Space::Const | Space::Param => Class::Constant,
-            Space::Global | Space::Generic => Class::GlobalLoad,
-        },
-        "st" => match space {
-            Space::Shared => Class::SharedStore,
-            Space::Local | Space::Param => Class::Local,
-            _ => Class::GlobalStore,
-        },
-        "ldmatrix" => Class::SharedLoad,
-        "stmatrix" => Class::SharedStore,
-        "atom" | "red" => Class::Atomic,
-        "cp" => Class::Copy,
-        "bar" | "barrier" | "membar" | "fence" | "mbarrier" | "griddepcontrol" => Class::Barrier,
-        "shfl" | "vote" | "match" | "redux" | "activemask" | "elect" => Class::Exchange,
-        "mma" | "wmma" => Class::Matrix,
-        "bra" | "ret" | "exit" | "trap" | "call" | "brkpt" => Class::Control,
-        "mov" | "selp" | "slct" | "cvta" | "isspacep" | "prmt" if kind != "pred" => Class::Move,
-        "cvt" => Class::Convert,
-        "setp" | "set" | "testp" => Class::Compare,
-        "rcp" | "sqrt" | "rsqrt" | "sin" | "cos" | "lg2" | "ex2" | "tanh" | "div" if kind.contains('f') => Class::Special,
-        "prefetch" | "prefetchu" | "applypriority" | "discard" | "createpolicy" | "nanosleep" | "pmevent" => Class::Other,
-        _ => match kind {
-            "f32" => Class::Single,
-            "f64" => Class::Double,
-            "f16" | "f16x2" | "bf16" | "bf16x2" => Class::Half,
-            "pred" => Class::Compare,
-            _ => Class::Integer,
-        },
-    }
-}
-
 /// Lowers an instruction.
 pub(super) fn lower(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     let (name, between, kind) = split(i);
@@ -114,7 +75,8 @@ pub(super) fn lower(lowering: &mut Lowering, i: &Instruction) -> Lowered {
             Ok((Args { d, ..Args::default() }, Operation::ActiveMask))
         }
         "membar" | "fence" => {
-            let block = between.last() == Some(&"cta") || kind == "cta" || between.contains(&"proxy") || kind == "async";
+            let block =
+                between.last() == Some(&"cta") || kind == "cta" || between.contains(&"proxy") || kind == "async";
             Ok((Args::default(), Operation::Fence(if block { Level::Block } else { Level::Device })))
         }
         "prefetch" | "prefetchu" | "applypriority" | "discard" | "nanosleep" | "pmevent" | "griddepcontrol" => {
@@ -122,7 +84,9 @@ pub(super) fn lower(lowering: &mut Lowering, i: &Instruction) -> Lowered {
         }
         "createpolicy" => created(lowering, i),
         "ld" | "ldu" | "st" | "atom" | "red" | "cp" | "ldmatrix" | "stmatrix" | "mma" => memory::lower(lowering, i),
-        "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "elect" | "mbarrier" => synchronise::lower(lowering, i),
+        "bar" | "barrier" | "shfl" | "vote" | "match" | "redux" | "elect" | "mbarrier" => {
+            synchronise::lower(lowering, i)
+        }
         _ => arithmetic(lowering, i, name, &between, kind),
     }
 }
@@ -261,7 +225,8 @@ fn compared(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &s
         Some(operand) => Some(lowering.predicate_destination(operand, i)?),
         None => None,
     };
-    let args = Args { d: if pair { d } else { SCRATCH }, a, b, e: to_negated.unwrap_or(0), immediate, ..Args::default() };
+    let args =
+        Args { d: if pair { d } else { SCRATCH }, a, b, e: to_negated.unwrap_or(0), immediate, ..Args::default() };
     if pair {
         return Ok((args, Operation::Lanes(run)));
     }
@@ -353,7 +318,9 @@ fn carried(lowering: &mut Lowering, i: &Instruction, name: &str, between: &[&str
 }
 
 fn set(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &str) -> Lowered {
-    let (Some(&relation), Some(&to)) = (between.first(), between.last()) else { return fail(i, "a relation is missing") };
+    let (Some(&relation), Some(&to)) = (between.first(), between.last()) else {
+        return fail(i, "a relation is missing");
+    };
     let Some(run) = compare::select_set(to, kind) else { return fail(i, "this comparison is not known") };
     let source = width(kind);
     let d = destination(lowering, i, width(to))?;

@@ -1,9 +1,10 @@
 //! Atomic updates and reductions.
 
-use super::access::{Part, Regions};
+use super::access::Part;
 use super::float::flush;
 use super::lanes::put;
 use super::narrow::{Format, widen};
+use super::notes::Regions;
 use super::scene::{Outcome, Scene, lanes};
 use crate::check::{Fault, Kind};
 use crate::decode::{Atomic, Update};
@@ -30,15 +31,39 @@ pub(super) fn apply(update: Update, old: u64, operand: u64, swap: u64, bytes: u3
         Update::AddBf16 => add_halves(old, operand, Format::BF16) & 0xffff,
         Update::AddF16x2 => add_halves(old, operand, Format::F16),
         Update::AddBf16x2 => add_halves(old, operand, Format::BF16),
-        Update::Increment => if old >= operand { 0 } else { old + 1 },
-        Update::Decrement => if old == 0 || old > operand { operand } else { old - 1 },
+        Update::Increment => {
+            if old >= operand {
+                0
+            } else {
+                old + 1
+            }
+        }
+        Update::Decrement => {
+            if old == 0 || old > operand {
+                operand
+            } else {
+                old - 1
+            }
+        }
         Update::And => old & operand,
         Update::Or => old | operand,
         Update::Xor => old ^ operand,
         Update::MinU => old.min(operand),
         Update::MaxU => old.max(operand),
-        Update::MinS => if signed(old) <= signed(operand) { old } else { operand },
-        Update::MaxS => if signed(old) >= signed(operand) { old } else { operand },
+        Update::MinS => {
+            if signed(old) <= signed(operand) {
+                old
+            } else {
+                operand
+            }
+        }
+        Update::MaxS => {
+            if signed(old) >= signed(operand) {
+                old
+            } else {
+                operand
+            }
+        }
     }
 }
 
@@ -60,7 +85,11 @@ impl Scene<'_, '_> {
                 Space::Shared => self.update_shared(atomic, &part)?,
                 Space::Global => self.update_global(atomic, &part)?,
                 _ => {
-                    let fault = Fault::at(Kind::InvalidOperation, part.addresses[0], "atomics work on global and shared memory");
+                    let fault = Fault::at(
+                        Kind::InvalidOperation,
+                        part.addresses[0],
+                        "atomics work on global and shared memory",
+                    );
                     return Err(self.trouble(Self::first(part.mask), fault));
                 }
             };

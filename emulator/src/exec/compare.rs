@@ -127,7 +127,11 @@ fn signed_long_words(relation: &str) -> Option<Run> {
     relations!(relation, i64)
 }
 
-#[allow(clippy::neg_cmp_op_on_partial_ord, reason = "that is what the relations with u mean")]
+#[allow(
+    clippy::neg_cmp_op_on_partial_ord,
+    clippy::double_comparisons,
+    reason = "that is what the relations with u mean"
+)]
 fn floats(relation: &str) -> Option<Run> {
     Some(match relation {
         "eq" => comparison!(f32, |a, b| a == b),
@@ -184,7 +188,9 @@ pub(crate) fn select_set(to: &str, kind: &str) -> Option<Run> {
     Some(match (to, kind) {
         ("u32" | "s32", "s32") => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(a as i32, b as i32))),
         ("u32" | "s32", "u32" | "b32") => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(a, b))),
-        ("u32" | "s32", "f32") => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(f32::from_bits(a), f32::from_bits(b)))),
+        ("u32" | "s32", "f32") => {
+            |r, g, m| set(r, g, m, |a, b, how| word(how.holds(f32::from_bits(a), f32::from_bits(b))))
+        }
         ("f32", "f32") => |r, g, m| {
             set(r, g, m, |a, b, how| if how.holds(f32::from_bits(a), f32::from_bits(b)) { 1f32.to_bits() } else { 0 });
         },

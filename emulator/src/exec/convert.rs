@@ -163,12 +163,24 @@ fn pair_of(r: &mut Registers, g: &Args, m: u32, format: Format) {
 fn common(to: Kind, from: Kind, rounding: Option<Rounding>) -> Option<Run> {
     use Kind::{BF16, F16, F32, F64, S16, S32, S64, U8, U16, U32, U64};
     Some(match (to, from, rounding) {
-        (U64 | S64, U32, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u32| u64::from(a))),
-        (U64 | S64, S32, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: i32| i64::from(a))),
-        (U32 | S32, U64 | S64, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u64| a as u32)),
-        (U32 | S32, U16, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u16| u32::from(a))),
-        (U32 | S32, S16, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: i16| i32::from(a))),
-        (U16 | S16, U32 | S32, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u32| a as u16)),
+        (U64 | S64, U32, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u32| u64::from(a)))
+        }
+        (U64 | S64, S32, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: i32| i64::from(a)))
+        }
+        (U32 | S32, U64 | S64, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u64| a as u32))
+        }
+        (U32 | S32, U16, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u16| u32::from(a)))
+        }
+        (U32 | S32, S16, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: i16| i32::from(a)))
+        }
+        (U16 | S16, U32 | S32, None) => {
+            versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u32| a as u16))
+        }
         (U16 | S16, U8, None) => versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u8| u16::from(a))),
         (F32, S32, Some(Rounding::Nearest)) => {
             versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: i32| a as f32))
@@ -298,7 +310,8 @@ fn float_from_integer(value: i128, to: Kind, rounding: Rounding, extras: Extras)
     // f64 holds 53 bits: a longer integer is cut to fewer, with the last bit set for what is lost, which no rounding to at most
     // 53 bits notices.
     let magnitude = value.unsigned_abs();
-    let excess = 128u32.saturating_sub(magnitude.leading_zeros()).saturating_sub(if to == Kind::F64 { 127 } else { 52 });
+    let excess =
+        128u32.saturating_sub(magnitude.leading_zeros()).saturating_sub(if to == Kind::F64 { 127 } else { 52 });
     let kept = (magnitude >> excess) | u128::from(magnitude & ((1 << excess) - 1) != 0);
     let sign = if value < 0 { -1.0 } else { 1.0 };
     if to == Kind::F64 {
@@ -312,7 +325,13 @@ fn integer_to_double(value: i128, rounding: Rounding) -> f64 {
     let error = value - near as i128;
     let down = error < 0;
     match rounding {
-        Rounding::Zero if error != 0 && down == (value > 0) => if value > 0 { near.next_down() } else { near.next_up() },
+        Rounding::Zero if error != 0 && down == (value > 0) => {
+            if value > 0 {
+                near.next_down()
+            } else {
+                near.next_up()
+            }
+        }
         Rounding::Down if down => near.next_down(),
         Rounding::Up if error > 0 => near.next_up(),
         _ => near,

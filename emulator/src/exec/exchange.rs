@@ -76,17 +76,25 @@ impl<'g> Worker<'g> {
 
     fn unnamed(&mut self, block: &mut Block, (index, pc): (usize, u32), lanes: u32, named: u32) -> Box<Trouble> {
         let lane = lanes.trailing_zeros();
-        let fault = Fault::new(Kind::MissingLanes, format!("lane {lane} is not among the lanes {named:#010x} that it names"));
+        let fault =
+            Fault::new(Kind::MissingLanes, format!("lane {lane} is not among the lanes {named:#010x} that it names"));
         self.scene(block, (index, pc), lanes).trouble(lane, fault)
     }
 
-    fn missing_lanes(&mut self, block: &mut Block, (index, pc): (usize, u32), group: u32, missing: u32) -> Box<Trouble> {
+    fn missing_lanes(
+        &mut self,
+        block: &mut Block,
+        (index, pc): (usize, u32),
+        group: u32,
+        missing: u32,
+    ) -> Box<Trouble> {
         let lane = missing.trailing_zeros();
         let place = block.warps[index].position(lane);
         let returned = block.warps[index].alive >> lane & 1 == 0;
         let fate = if returned { "has returned" } else { "does not come" };
         let what = format!("lanes {missing:#010x} are named, but not here: lane {lane} {fate}");
-        let mut trouble = self.scene(block, (index, pc), group).trouble(Scene::first(group), Fault::new(Kind::MissingLanes, what));
+        let mut trouble =
+            self.scene(block, (index, pc), group).trouble(Scene::first(group), Fault::new(Kind::MissingLanes, what));
         trouble.other = Some(Party { block: block.index, thread: Some(index as u32 * 32 + lane), pc: place });
         trouble
     }
@@ -169,11 +177,16 @@ impl Scene<'_, '_> {
         let args = self.step.args;
         let registers = &self.warp.registers;
         let value = |lane: usize| {
-            if wide { registers.wide[args.a as usize][lane] } else { u64::from(registers.narrow[args.a as usize][lane]) }
+            if wide {
+                registers.wide[args.a as usize][lane]
+            } else {
+                u64::from(registers.narrow[args.a as usize][lane])
+            }
         };
         let mut row = [0; 32];
         for lane in lanes(self.mask) {
-            row[lane] = lanes(self.mask).filter(|&other| value(other) == value(lane)).fold(0, |all, other| all | 1 << other);
+            row[lane] =
+                lanes(self.mask).filter(|&other| value(other) == value(lane)).fold(0, |all, other| all | 1 << other);
         }
         if let Some(to) = all {
             let same = lanes(self.mask).all(|lane| row[lane] == self.mask);
@@ -190,7 +203,8 @@ impl Scene<'_, '_> {
     fn reduce(&mut self, update: Update) {
         let args = self.step.args;
         let values = self.warp.registers.narrow[args.a as usize];
-        let all = lanes(self.mask).map(|lane| u64::from(values[lane])).reduce(|a, b| apply(update, a, b, 0, 4)).unwrap_or(0);
+        let all =
+            lanes(self.mask).map(|lane| u64::from(values[lane])).reduce(|a, b| apply(update, a, b, 0, 4)).unwrap_or(0);
         put(&mut self.warp.registers, args.d, [all as u32; 32], self.mask);
     }
 

@@ -91,13 +91,25 @@ const NAN: f32 = f32::from_bits(0x7fff_ffff);
 /// The smaller; the number where one is not; -0 below +0.
 #[inline(always)]
 pub(crate) fn minimum(a: f32, b: f32) -> f32 {
-    if a == b { f32::from_bits(a.to_bits() | b.to_bits()) } else if a < b || b.is_nan() { a } else { b }
+    if a == b {
+        f32::from_bits(a.to_bits() | b.to_bits())
+    } else if a < b || b.is_nan() {
+        a
+    } else {
+        b
+    }
 }
 
 /// The larger; the number where one is not; +0 above -0.
 #[inline(always)]
 pub(crate) fn maximum(a: f32, b: f32) -> f32 {
-    if a == b { f32::from_bits(a.to_bits() & b.to_bits()) } else if a > b || b.is_nan() { a } else { b }
+    if a == b {
+        f32::from_bits(a.to_bits() & b.to_bits())
+    } else if a > b || b.is_nan() {
+        a
+    } else {
+        b
+    }
 }
 
 /// Functions that the device computes to within a few units in the last place. Ours are correctly rounded or nearly so, which
@@ -118,12 +130,13 @@ fn approximate(name: &str, rest: &[&str], mode: Mode) -> Option<Alu> {
 #[inline(always)]
 pub(crate) fn exp2(x: f32) -> f32 {
     // Beyond these the result is infinity or zero anyway; NaN passes through.
-    let clamped = if x > 200.0 { 200.0 } else if x < -200.0 { -200.0 } else { x };
+    let clamped = x.clamp(-200.0, 200.0);
     let x = f64::from(clamped);
     let whole = (x + 0.5).floor();
     let t = (x - whole) * std::f64::consts::LN_2;
     // Taylor's series of eᵗ, |t| ≤ 0.35: the first term left out is below 1e-11.
-    let series = [1.0 / 3_628_800.0, 1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0];
+    let series =
+        [1.0 / 3_628_800.0, 1.0 / 362_880.0, 1.0 / 40_320.0, 1.0 / 5_040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0];
     let mut sum = 0.0;
     for term in series.into_iter().chain([1.0 / 6.0, 0.5, 1.0, 1.0]) {
         sum = sum * t + term;

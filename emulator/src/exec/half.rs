@@ -75,10 +75,18 @@ fn store<H: Half>(x: f64, after: After) -> u32 {
     let x = match after {
         After::Nothing | After::Flush => x,
         After::Relu => {
-            if x > 0.0 || x.is_nan() { x } else { 0.0 }
+            if x > 0.0 || x.is_nan() {
+                x
+            } else {
+                0.0
+            }
         }
         After::Saturate => {
-            if x > 0.0 { x.min(1.0) } else { 0.0 }
+            if x > 0.0 {
+                x.min(1.0)
+            } else {
+                0.0
+            }
         }
     };
     let bits = H::FORMAT.nearest(x);

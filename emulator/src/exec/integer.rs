@@ -111,7 +111,9 @@ fn bits(name: &str, kind: &str) -> Option<Alu> {
         ("bfind", "u64") => rare!(u64 => u32, |a| 63u32.wrapping_sub(a.leading_zeros())),
         ("bfind", "s64") => rare!(i64 => u32, |a| 63u32.wrapping_sub((a ^ a >> 63).leading_zeros())),
         ("bfe", "u32") => rare!(u32, u32, u32 => u32, |a, at, len| extract(a.into(), at, len, Sign::None(32)) as u32),
-        ("bfe", "s32") => rare!(i32, u32, u32 => u32, |a, at, len| extract(a as i64 as u64, at, len, Sign::Of(32)) as u32),
+        ("bfe", "s32") => {
+            rare!(i32, u32, u32 => u32, |a, at, len| extract(a as i64 as u64, at, len, Sign::Of(32)) as u32)
+        }
         ("bfe", "u64") => rare!(u64, u32, u32 => u64, |a, at, len| extract(a, at, len, Sign::None(64))),
         ("bfe", "s64") => rare!(u64, u32, u32 => u64, |a, at, len| extract(a, at, len, Sign::Of(64))),
         ("bfi", "b32") => rare!(u32, u32, u32, u32 => u32, |a, b, at, len| {
@@ -147,19 +149,19 @@ fn low(name: &str, kind: &str) -> Option<Alu> {
 
 fn high(name: &str, kind: &str) -> Option<Alu> {
     Some(match (name, kind) {
-        ("mul", "u16") => rare!(u16, u16 => u16, |a, b| (u32::from(a) * u32::from(b) >> 16) as u16),
-        ("mul", "s16") => rare!(i16, i16 => i16, |a, b| (i32::from(a) * i32::from(b) >> 16) as i16),
+        ("mul", "u16") => rare!(u16, u16 => u16, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16),
+        ("mul", "s16") => rare!(i16, i16 => i16, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16),
         ("mul", "u32") => alu!(u32, u32 => u32, high_u32),
         ("mul", "s32") => alu!(i32, i32 => i32, high_s32),
-        ("mul", "u64") => rare!(u64, u64 => u64, |a, b| (u128::from(a) * u128::from(b) >> 64) as u64),
-        ("mul", "s64") => rare!(i64, i64 => i64, |a, b| (i128::from(a) * i128::from(b) >> 64) as i64),
+        ("mul", "u64") => rare!(u64, u64 => u64, |a, b| ((u128::from(a) * u128::from(b)) >> 64) as u64),
+        ("mul", "s64") => rare!(i64, i64 => i64, |a, b| ((i128::from(a) * i128::from(b)) >> 64) as i64),
         ("mad", "u32") => alu!(u32, u32, u32 => u32, |a, b, c| high_u32(a, b).wrapping_add(c)),
         ("mad", "s32") => alu!(i32, i32, i32 => i32, |a, b, c| high_s32(a, b).wrapping_add(c)),
         ("mad", "u64") => alu!(u64, u64, u64 => u64, |a, b, c| {
-            ((u128::from(a) * u128::from(b) >> 64) as u64).wrapping_add(c)
+            (((u128::from(a) * u128::from(b)) >> 64) as u64).wrapping_add(c)
         }),
         ("mad", "s64") => alu!(i64, i64, i64 => i64, |a, b, c| {
-            ((i128::from(a) * i128::from(b) >> 64) as i64).wrapping_add(c)
+            (((i128::from(a) * i128::from(b)) >> 64) as i64).wrapping_add(c)
         }),
         _ => return None,
     })
@@ -167,12 +169,12 @@ fn high(name: &str, kind: &str) -> Option<Alu> {
 
 #[inline(always)]
 fn high_u32(a: u32, b: u32) -> u32 {
-    (u64::from(a) * u64::from(b) >> 32) as u32
+    ((u64::from(a) * u64::from(b)) >> 32) as u32
 }
 
 #[inline(always)]
 fn high_s32(a: i32, b: i32) -> i32 {
-    (i64::from(a) * i64::from(b) >> 32) as i32
+    ((i64::from(a) * i64::from(b)) >> 32) as i32
 }
 
 fn wide(name: &str, kind: &str) -> Option<Alu> {
@@ -215,14 +217,18 @@ fn funnel(name: &str, modifiers: &[&str], kind: &str) -> Option<Alu> {
         ("shf", ["r", "wrap"], "b32") => alu!(u32, u32, u32 => u32, |a, b, n| (join(a, b) >> (n & 31)) as u32),
         ("shf", ["l", "clamp"], "b32") => alu!(u32, u32, u32 => u32, |a, b, n| (join(a, b) << n.min(32) >> 32) as u32),
         ("shf", ["r", "clamp"], "b32") => alu!(u32, u32, u32 => u32, |a, b, n| (join(a, b) >> n.min(32)) as u32),
-        ("bmsk", ["clamp"], "b32") => rare!(u32, u32 => u32, |at, len| mask_from(at, len)),
+        ("bmsk", ["clamp"], "b32") => rare!(u32, u32 => u32, mask_from),
         ("bmsk", ["wrap"], "b32") => rare!(u32, u32 => u32, |at, len| mask_from(at & 31, len & 31)),
         ("szext", ["clamp" | "wrap"], "u32") => rare!(u32, u32 => u32, |a, n| (u64::from(a) & field(n)) as u32),
         ("szext", ["clamp" | "wrap"], "s32") => rare!(u32, u32 => u32, |a, n| {
             extract(u64::from(a), 0, n.min(32), Sign::Of(32)) as u32
         }),
-        ("dp4a", ["u32"], "s32") => alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as u8 as i32, |x| x as i8 as i32)),
-        ("dp4a", ["s32"], "u32") => alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as i8 as i32, |x| x as u8 as i32)),
+        ("dp4a", ["u32"], "s32") => {
+            alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as u8 as i32, |x| x as i8 as i32))
+        }
+        ("dp4a", ["s32"], "u32") => {
+            alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as i8 as i32, |x| x as u8 as i32))
+        }
         ("dp4a", ["u32"], "u32") => return bits("dp4a", "u32"),
         ("dp4a", ["s32"], "s32") => return bits("dp4a", "s32"),
         _ => return None,
@@ -258,7 +264,11 @@ fn extract(a: u64, at: u32, len: u32, sign: Sign) -> u64 {
     let (at, len) = (at & 255, len & 255);
     match sign {
         Sign::None(bits) => {
-            if at < bits { a >> at & field(len) } else { 0 }
+            if at < bits {
+                a >> at & field(len)
+            } else {
+                0
+            }
         }
         Sign::Of(bits) => {
             if len == 0 {

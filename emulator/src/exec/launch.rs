@@ -1,16 +1,14 @@
 //! Launches: what is refused, how blocks are spread over threads, and what is reported.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use super::access::Part;
 use super::block::{Block, Progress};
-use super::scene::{Grid, OnRace, Scene, Trouble, lanes};
+use super::scene::{Grid, OnRace, Trouble};
 use super::tally::Tally;
 use crate::check::{Checks, Kind, Other, Place, Report, Strictness};
 use crate::count::Counters;
-use crate::decode::{Kernel, Level};
+use crate::decode::Kernel;
 use crate::device::{BLOCK_LIMIT, DeviceSpec, GRID_LIMIT, SHARED_PER_BLOCK, THREADS_PER_BLOCK};
 use crate::memory::Memory;
 
@@ -43,7 +41,7 @@ pub struct Launch<'a> {
 }
 
 /// How a launch is run.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The order of blocks and warps: 0 is the natural one, any other number another one.
     pub seed: u64,
@@ -55,18 +53,13 @@ pub struct Settings {
     pub device: DeviceSpec,
 }
 
-impl Default for Settings {
-    fn default() -> Self {
-        Self { seed: 0, checks: Checks::default(), threads: 0, device: DeviceSpec::default() }
-    }
-}
-
 /// Rounds that a block is given before the next one is begun beside it, where blocks wait for each other.
 const PATIENCE: u64 = 1024;
 /// Blocks that are under way at once where only one should be needed.
 const BLOCKS_AT_ONCE: usize = 64;
 
 /// Runs a kernel. Device memory holds its results, or what it had written before the fault that is reported.
+#[allow(clippy::result_large_err, reason = "a launch fails once")]
 pub fn launch(launch: &Launch, memory: &Memory, settings: &Settings) -> Result<Counters, Report> {
     refuse(launch, settings).map_or(Ok(()), |what| Err(Report::refused(launch.kernel.name(), what)))?;
     let together = launch.cooperative == Cooperation::Grid;
@@ -74,7 +67,8 @@ pub fn launch(launch: &Launch, memory: &Memory, settings: &Settings) -> Result<C
     let on_race = if in_order { OnRace::Report } else { OnRace::Note };
     let grid = grid(launch, memory, settings, (in_order, on_race));
     let blocks = Blocks::new(launch.grid.iter().product(), settings.seed);
-    let done = if in_order { run_in_order(&grid, &blocks, together) } else { run_beside(&grid, &blocks, settings.threads) };
+    let done =
+        if in_order { run_in_order(&grid, &blocks, together) } else { run_beside(&grid, &blocks, settings.threads) };
     print(done.printed);
     if let Some((block, trouble)) = done.trouble {
         return Err(report(&grid, block, &trouble));
@@ -100,7 +94,11 @@ fn refuse(launch: &Launch, settings: &Settings) -> Option<String> {
         return Some(format!("a grid of {:?} blocks", launch.grid));
     }
     if kernel.required_block().is_some_and(|block| block != launch.block) {
-        return Some(format!("a block of {:?} threads: the kernel requires {:?}", launch.block, kernel.required_block()));
+        return Some(format!(
+            "a block of {:?} threads: the kernel requires {:?}",
+            launch.block,
+            kernel.required_block()
+        ));
     }
     let shared = shared_bytes(launch);
     if shared > device.shared_per_block_optin.max(SHARED_PER_BLOCK) {
@@ -118,7 +116,12 @@ fn shared_bytes(launch: &Launch) -> u32 {
     }
 }
 
-fn grid<'a>(launch: &Launch<'a>, memory: &'a Memory, settings: &Settings, (in_order, on_race): (bool, OnRace)) -> Grid<'a> {
+fn grid<'a>(
+    launch: &Launch<'a>,
+    memory: &'a Memory,
+    settings: &Settings,
+    (in_order, on_race): (bool, OnRace),
+) -> Grid<'a> {
     Grid {
         kernel: launch.kernel,
         params: launch.params,
@@ -207,7 +210,8 @@ impl<'g> Worker<'g> {
 fn run_beside(grid: &Grid, blocks: &Blocks, threads: usize) -> Done {
     let threads = if threads == 0 { rayon::current_num_threads() } else { threads };
     let (next, failed) = (AtomicU32::new(0), AtomicU32::new(u32::MAX));
-    let done = Mutex::new(Done { tally: Tally::new(grid.kernel.program.steps.len()), printed: Vec::new(), trouble: None });
+    let done =
+        Mutex::new(Done { tally: Tally::new(grid.kernel.program.steps.len()), printed: Vec::new(), trouble: None });
     let troubles = Mutex::new(Vec::new());
     let work = || {
         let mut worker = Worker::new(grid);
@@ -336,83 +340,6 @@ fn diagnose(launch: &Launch, memory: &Memory, settings: &Settings, address: u64)
         }
     }
 }
-
-/// How blocks that run in order come to know of each other's doings: a block that updates a word after a fence tells whoever
-/// updates or reads that word later of all that it did and knew.
-#[derive(Debug, Default)]
-pub(crate) struct Meetings {
-    begun: usize,
-    knows: HashMap<u32, HashSet<u32>>,
-    fenced: HashSet<u32>,
-    told: HashMap<u64, HashSet<u32>>,
-}
-
-impl Meetings {
-    fn begin(&mut self, block: u32) {
-        self.begun += 1;
-        self.knows.insert(block, HashSet::new());
-    }
-
-    fn end(&mut self, block: u32) {
-        self.knows.remove(&block);
-        self.fenced.remove(&block);
-    }
-
-    fn release(&mut self, block: u32, address: u64, fences: bool) {
-        if fences || self.fenced.contains(&block) {
-            let told = self.told.entry(address).or_default();
-            told.insert(block);
-            told.extend(self.knows.get(&block).into_iter().flatten());
-        }
-    }
-
-    fn acquire(&mut self, block: u32, address: u64) {
-        if let (Some(told), Some(knows)) = (self.told.get(&address), self.knows.get_mut(&block)) {
-            knows.extend(told);
-        }
-    }
-}
-
-impl Grid<'_> {
-    fn meet(&self, f: impl FnOnce(&mut Meetings)) {
-        if let Some(meetings) = &self.meetings {
-            f(&mut meetings.lock().unwrap_or_else(|e| e.into_inner()));
-        }
-    }
-}
-
-impl Scene<'_, '_> {
-    /// Whether all that another block did (none: several others) is known to this one.
-    pub(super) fn is_ordered(&self, other: Option<u32>) -> bool {
-        let mut ordered = false;
-        self.grid.meet(|meetings| {
-            let Some(knows) = meetings.knows.get(&self.block) else { return };
-            let others = knows.len() - usize::from(knows.contains(&self.block));
-            ordered = other.map_or(others + 1 >= meetings.begun, |other| knows.contains(&other));
-        });
-        ordered
-    }
-
-    pub(super) fn fence(&mut self, level: Level) {
-        if level == Level::Device {
-            self.grid.meet(|meetings| {
-                meetings.fenced.insert(self.block);
-            });
-        }
-    }
-
-    /// Tells whoever looks at the words of what the block did, if a fence came before or `fences` is one.
-    pub(super) fn release_global(&self, part: &Part, fences: bool) {
-        self.grid.meet(|meetings| {
-            lanes(part.mask).for_each(|lane| meetings.release(self.block, part.addresses[lane], fences));
-        });
-    }
-
-    pub(super) fn acquire_global(&self, part: &Part) {
-        self.grid.meet(|meetings| lanes(part.mask).for_each(|lane| meetings.acquire(self.block, part.addresses[lane])));
-    }
-}
-
 
 #[cfg(test)]
 mod tests {

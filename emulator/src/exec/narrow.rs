@@ -176,7 +176,10 @@ mod tests {
                 for rounding in [Rounding::Nearest, Rounding::Zero, Rounding::Down, Rounding::Up] {
                     let got = format.round(x, rounding);
                     let fine = slow(x, format, rounding);
-                    assert!(fine.contains(&got) || widen(got, format) == x, "{x} {format:?} {rounding:?}: {got:#x} {fine:x?}");
+                    assert!(
+                        fine.contains(&got) || widen(got, format) == x,
+                        "{x} {format:?} {rounding:?}: {got:#x} {fine:x?}"
+                    );
                 }
             }
         }
@@ -218,8 +221,11 @@ mod tests {
     fn every_half_comes_back() {
         for bits in 0..=u16::MAX {
             let x = widen(u32::from(bits), Format::F16);
-            assert_eq!(x.to_bits(), half::f16::from_bits(bits).to_f64().to_bits() & if x.is_nan() { 0 } else { !0 }
-                | if x.is_nan() { x.to_bits() } else { 0 });
+            assert_eq!(
+                x.to_bits(),
+                half::f16::from_bits(bits).to_f64().to_bits() & if x.is_nan() { 0 } else { !0 }
+                    | if x.is_nan() { x.to_bits() } else { 0 }
+            );
             if !x.is_nan() {
                 assert_eq!(Format::F16.nearest(x), u32::from(bits));
             }

@@ -87,7 +87,8 @@ impl Scene<'_, '_> {
                 out.push('%');
                 continue;
             }
-            let wide = directive.contains(['l', 'z', 'j', 't']) || matches!(kind, b's' | b'p' | b'e' | b'f' | b'g' | b'E' | b'G' | b'a');
+            let wide = directive.contains(['l', 'z', 'j', 't'])
+                || matches!(kind, b's' | b'p' | b'e' | b'f' | b'g' | b'E' | b'G' | b'a');
             let bytes = if wide { 8 } else { 4 };
             at = at.next_multiple_of(bytes);
             let bits = self.peek(lane, arguments + at, bytes as usize).unwrap_or(0);
@@ -105,7 +106,8 @@ impl Scene<'_, '_> {
 /// A number as C writes it.
 fn number(kind: u8, directive: &str, bits: u64, width: u32) -> String {
     let signed = if width == 64 { bits as i64 } else { i64::from(bits as u32 as i32) };
-    let precision = directive.split_once('.').and_then(|(_, digits)| digits.trim_matches(char::is_alphabetic).parse().ok());
+    let precision =
+        directive.split_once('.').and_then(|(_, digits)| digits.trim_matches(char::is_alphabetic).parse().ok());
     let double = f64::from_bits(bits);
     let plus = if directive.contains('+') && (signed >= 0) { "+" } else { "" };
     match kind {

@@ -20,7 +20,7 @@ pub(crate) struct Grid<'a> {
     pub seed: u64,
     pub multiprocessors: u32,
     /// How blocks come to know of each other; none where they run side by side.
-    pub meetings: Option<std::sync::Mutex<super::launch::Meetings>>,
+    pub meetings: Option<std::sync::Mutex<super::meetings::Meetings>>,
     /// The lowest address that blocks race on.
     pub raced: std::sync::atomic::AtomicU64,
     /// Whether a race ends the launch where it is found, or is noted for later.
@@ -130,5 +130,9 @@ impl Warp {
 pub(crate) fn outside(what: &str, offset: u64, bytes: u32, size: u64) -> Fault {
     let end = offset.wrapping_add(u64::from(bytes));
     let distance = end.wrapping_sub(size);
-    Fault::at(Kind::OutOfBounds, offset, format!("{bytes} bytes end {distance} bytes past the end of the {size} bytes of {what}"))
+    Fault::at(
+        Kind::OutOfBounds,
+        offset,
+        format!("{bytes} bytes end {distance} bytes past the end of the {size} bytes of {what}"),
+    )
 }

@@ -54,10 +54,10 @@ pub(crate) const SECTOR: u64 = 32;
 pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64) {
     let (mut all, mut count) = ([0u64; 32], 0);
     let mut ascending = true;
-    for lane in 0..32 {
+    for (lane, &address) in addresses.iter().enumerate() {
         if mask >> lane & 1 == 1 {
-            ascending &= count == 0 || all[count - 1] <= addresses[lane];
-            all[count] = addresses[lane];
+            ascending &= count == 0 || all[count - 1] <= address;
+            all[count] = address;
             count += 1;
         }
     }

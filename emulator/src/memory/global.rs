@@ -41,8 +41,7 @@ struct State {
 impl Memory {
     /// Memory of `capacity` bytes. Nothing is taken of this machine's before it is allocated and touched.
     pub fn new(capacity: u64) -> Self {
-        let state =
-            State { live: BTreeMap::new(), freed: VecDeque::new(), next: FIRST_ADDRESS, in_use: 0, peak: 0 };
+        let state = State { live: BTreeMap::new(), freed: VecDeque::new(), next: FIRST_ADDRESS, in_use: 0, peak: 0 };
         Self { capacity, state: RwLock::new(state) }
     }
 
@@ -106,7 +105,9 @@ impl Memory {
         let state = self.state();
         let found = state.live.range(..=addr).next_back().map(|(_, region)| region);
         match found {
-            Some(region) if addr - region.address <= region.bytes && bytes <= region.bytes - (addr - region.address) => {
+            Some(region)
+                if addr - region.address <= region.bytes && bytes <= region.bytes - (addr - region.address) =>
+            {
                 Ok(region.clone())
             }
             _ => {
@@ -238,7 +239,8 @@ fn describe(state: &State, addr: u64, bytes: u64) -> (Kind, String) {
     let (first, last) = (addr, addr.saturating_add(bytes.max(1)));
     if let Some(freed) = state.freed.iter().rev().find(|f| first < f.addr + f.bytes && f.addr < last) {
         let offset = addr.wrapping_sub(freed.addr) as i64;
-        let what = format!("byte {offset} of an allocation of {} bytes at {:#x}, which was freed", freed.bytes, freed.addr);
+        let what =
+            format!("byte {offset} of an allocation of {} bytes at {:#x}, which was freed", freed.bytes, freed.addr);
         return (Kind::UseAfterFree, what);
     }
     let before = state.live.range(..=addr).next_back().map(|(_, region)| region);

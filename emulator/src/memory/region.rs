@@ -22,7 +22,10 @@ impl Region {
     }
 
     fn at(&self, offset: u64, bytes: u64) -> *mut u8 {
-        assert!(offset + bytes <= self.bytes && offset % bytes == 0, "an access that the caller should have checked");
+        assert!(
+            offset + bytes <= self.bytes && offset & (bytes - 1) == 0,
+            "an access that the caller should have checked"
+        );
         // SAFETY: inside the allocation, as just asserted.
         unsafe { self.words.as_ptr().cast::<u8>().cast_mut().add(offset as usize) }
     }
@@ -65,11 +68,15 @@ impl Region {
             match bytes {
                 2 => {
                     let cell = AtomicU16::from_ptr(at.cast());
-                    u64::from(cell.fetch_update(Relaxed, Relaxed, |old| Some(f(u64::from(old)) as u16)).unwrap_or_default())
+                    u64::from(
+                        cell.fetch_update(Relaxed, Relaxed, |old| Some(f(u64::from(old)) as u16)).unwrap_or_default(),
+                    )
                 }
                 4 => {
                     let cell = AtomicU32::from_ptr(at.cast());
-                    u64::from(cell.fetch_update(Relaxed, Relaxed, |old| Some(f(u64::from(old)) as u32)).unwrap_or_default())
+                    u64::from(
+                        cell.fetch_update(Relaxed, Relaxed, |old| Some(f(u64::from(old)) as u32)).unwrap_or_default(),
+                    )
                 }
                 _ => {
                     let cell = AtomicU64::from_ptr(at.cast());

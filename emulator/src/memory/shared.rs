@@ -204,7 +204,12 @@ impl Shared {
             if when >= self.clock.start && !self.clock.is_read_before(when, (warp, lane), (touch.warp, touch.lane)) {
                 let thread = (lane < 32).then_some((warp * 32 + lane) as u32);
                 let pc = (read >> 6) as u32 & 0x3ff_ffff;
-                return Err(Clash { what: ClashKind::WriteAfterRead, offset: (granule << self.shift) as u32, thread, pc });
+                return Err(Clash {
+                    what: ClashKind::WriteAfterRead,
+                    offset: (granule << self.shift) as u32,
+                    thread,
+                    pc,
+                });
             }
         }
         Ok(())

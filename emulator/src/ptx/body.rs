@@ -105,7 +105,9 @@ impl Body {
     fn declare(&mut self, cursor: &mut Cursor, function: &mut Function) -> Result<(), ParseError> {
         cursor.word()?;
         let kind = cursor.word()?;
-        let Some(width) = width(&kind) else { return cursor.fail(format!("registers of type `{kind}` are not supported")) };
+        let Some(width) = width(&kind) else {
+            return cursor.fail(format!("registers of type `{kind}` are not supported"));
+        };
         loop {
             let name = cursor.word()?;
             let count = if cursor.skip('<') {
@@ -139,7 +141,9 @@ impl Body {
         let guard = if cursor.skip('@') {
             let when = !cursor.skip('!');
             let name = cursor.word()?;
-            let Some(register) = self.find(&name) else { return cursor.fail(format!("predicate `{name}` is not declared")) };
+            let Some(register) = self.find(&name) else {
+                return cursor.fail(format!("predicate `{name}` is not declared"));
+            };
             Some(Guard { register, when })
         } else {
             None

@@ -48,7 +48,10 @@ fn bounds() {
     expect(Kind::OutOfBounds, 2, (1, 32), "add.s64 %rd5,%rd4,-4;\nst.global.u32 [%rd5],%r0;");
     expect(Kind::OutOfBounds, 1, (1, 32), "st.shared.u32 [%r4+4092],%r0;");
     expect(Kind::OutOfBounds, 2, (1, 32), "mov.u64 %rd5,0;\nld.u32 %r5,[%rd5];");
-    pass((1, 32), "cvta.shared.u64 %rd5,0; cvt.u64.u32 %rd6,%r4; add.s64 %rd5,%rd5,%rd6; st.u32 [%rd5],%r0; ld.shared.u32 %r5,[%r4];");
+    pass(
+        (1, 32),
+        "cvta.shared.u64 %rd5,0; cvt.u64.u32 %rd6,%r4; add.s64 %rd5,%rd5,%rd6; st.u32 [%rd5],%r0; ld.shared.u32 %r5,[%r4];",
+    );
 }
 
 #[test]
@@ -79,18 +82,30 @@ fn unwritten_bytes() {
 
 #[test]
 fn shared_races() {
-    let twin = "st.shared.u32 [%r4],%r0; bar.sync 0; xor.b32 %r5,%r2,128; add.u32 %r5,%r5,%r3; ld.shared.u32 %r6,[%r5];";
+    let twin =
+        "st.shared.u32 [%r4],%r0; bar.sync 0; xor.b32 %r5,%r2,128; add.u32 %r5,%r5,%r3; ld.shared.u32 %r6,[%r5];";
     pass((1, 64), twin);
     expect(Kind::SharedRace, 1, (1, 64), "st.shared.u32 [tile],%r0;");
     // Two halves of a word are nobody's business but their writers'.
     pass((1, 64), "mul.lo.u32 %r5,%r0,2; add.u32 %r5,%r5,%r3; cvt.u16.u32 %h1,%r0; st.shared.u16 [%r5],%h1;");
-    pass((1, 64), "mov.u32 %r5,0; setp.eq.u32 %p1,%r0,0; @%p1 st.shared.u32 [tile],%r5; bar.sync 0; red.shared.add.u32 [tile],%r0;");
+    pass(
+        (1, 64),
+        "mov.u32 %r5,0; setp.eq.u32 %p1,%r0,0; @%p1 st.shared.u32 [tile],%r5; bar.sync 0; red.shared.add.u32 [tile],%r0;",
+    );
 }
 
 #[test]
 fn a_warp_barrier_orders_a_warp() {
-    pass((1, 32), "st.shared.u32 [%r4],%r0; bar.warp.sync 0xffffffff; xor.b32 %r5,%r2,4; add.u32 %r5,%r5,%r3; ld.shared.u32 %r6,[%r5];");
-    expect(Kind::SharedRace, 2, (1, 32), "st.shared.u32 [%r4],%r0; xor.b32 %r5,%r2,4; add.u32 %r5,%r5,%r3;\nld.shared.u32 %r6,[%r5];");
+    pass(
+        (1, 32),
+        "st.shared.u32 [%r4],%r0; bar.warp.sync 0xffffffff; xor.b32 %r5,%r2,4; add.u32 %r5,%r5,%r3; ld.shared.u32 %r6,[%r5];",
+    );
+    expect(
+        Kind::SharedRace,
+        2,
+        (1, 32),
+        "st.shared.u32 [%r4],%r0; xor.b32 %r5,%r2,4; add.u32 %r5,%r5,%r3;\nld.shared.u32 %r6,[%r5];",
+    );
 }
 
 #[test]
@@ -98,8 +113,13 @@ fn races_between_blocks() {
     expect(Kind::GlobalRace, 1, (4, 32), "st.global.u32 [%rd4],%r1;");
     pass((4, 32), "ld.global.u32 %r5,[%rd4];");
     pass((4, 32), "red.global.add.u32 [%rd4],%r1;");
-    expect(Kind::GlobalRace, 2, (4, 32), "setp.eq.u32 %p1,%r0,0;
-@%p1 st.global.u32 [%rd1+8],%r5;");
+    expect(
+        Kind::GlobalRace,
+        2,
+        (4, 32),
+        "setp.eq.u32 %p1,%r0,0;
+@%p1 st.global.u32 [%rd1+8],%r5;",
+    );
 }
 
 #[test]
@@ -126,9 +146,19 @@ fn barriers() {
 
 #[test]
 fn missing_lanes() {
-    expect(Kind::MissingLanes, 2, (1, 32), "setp.lt.u32 %p1,%r0,16; @!%p1 bra E;\nshfl.sync.bfly.b32 %r5,%r0,1,0x1f,0xffffffff; E:");
+    expect(
+        Kind::MissingLanes,
+        2,
+        (1, 32),
+        "setp.lt.u32 %p1,%r0,16; @!%p1 bra E;\nshfl.sync.bfly.b32 %r5,%r0,1,0x1f,0xffffffff; E:",
+    );
     pass((1, 32), "setp.lt.u32 %p1,%r0,16; @!%p1 bra E; shfl.sync.bfly.b32 %r5,%r0,1,0x1f,0xffff; E:");
-    expect(Kind::MissingLanes, 2, (1, 32), "setp.lt.u32 %p1,%r0,16; @!%p1 bra E;\nshfl.sync.idx.b32 %r5,%r0,20,0x1f,0xffff; E:");
+    expect(
+        Kind::MissingLanes,
+        2,
+        (1, 32),
+        "setp.lt.u32 %p1,%r0,16; @!%p1 bra E;\nshfl.sync.idx.b32 %r5,%r0,20,0x1f,0xffff; E:",
+    );
 }
 
 #[test]
@@ -136,7 +166,12 @@ fn copies_before_their_wait() {
     let copy = "cp.async.ca.shared.global [%r4],[%rd4],4; cp.async.commit_group;";
     expect(Kind::AsyncNotWaited, 2, (1, 32), &format!("{copy}\nld.shared.u32 %r5,[%r4];"));
     pass((1, 32), &format!("{copy} cp.async.wait_group 0; ld.shared.u32 %r5,[%r4]; setp.ne.u32 %p1,%r5,1; @%p1 trap;"));
-    expect(Kind::SharedRace, 2, (1, 32), &format!("{copy} cp.async.wait_group 0; xor.b32 %r6,%r4,4;\nld.shared.u32 %r5,[%r6];"));
+    expect(
+        Kind::SharedRace,
+        2,
+        (1, 32),
+        &format!("{copy} cp.async.wait_group 0; xor.b32 %r6,%r4,4;\nld.shared.u32 %r5,[%r6];"),
+    );
     pass((1, 64), &format!("{copy} cp.async.wait_group 0; bar.sync 0; xor.b32 %r6,%r4,128; ld.shared.u32 %r5,[%r6];"));
 }
 
@@ -145,7 +180,12 @@ fn the_kernels_own() {
     expect(Kind::Trap, 2, (1, 32), "setp.eq.u32 %p1,%r0,5;\n@%p1 trap;");
     let report = run("setp.eq.u32 %p1,%r0,5; @%p1 trap;", 1, 32, &Settings::default()).unwrap_err();
     assert_eq!(report.thread, Some([5, 0, 0]));
-    expect(Kind::Hang, 1, (1, 32), "mbarrier.init.shared.b64 [tile],1; L: mbarrier.try_wait.parity.shared.b64 %p1,[tile],0; @!%p1 bra L;");
+    expect(
+        Kind::Hang,
+        1,
+        (1, 32),
+        "mbarrier.init.shared.b64 [tile],1; L: mbarrier.try_wait.parity.shared.b64 %p1,[tile],0; @!%p1 bra L;",
+    );
 }
 
 #[test]

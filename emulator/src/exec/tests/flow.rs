@@ -94,7 +94,8 @@ fn lanes_that_come_by_different_ways_find_each_other() {
 
 #[test]
 fn halves_of_a_warp_shuffle_under_masks_of_their_own() {
-    let body = "setp.lt.u32 %p1,%r0,16; selp.b32 %r1,0x0000ffff,0xffff0000,%p1; shfl.sync.down.b32 %r20|%p2,%r0,1,0x101f,%r1;";
+    let body =
+        "setp.lt.u32 %p1,%r0,16; selp.b32 %r1,0x0000ffff,0xffff0000,%p1; shfl.sync.down.b32 %r20|%p2,%r0,1,0x101f,%r1;";
     let expected: Vec<u32> = (0..32).map(|i| if i % 16 == 15 { i } else { i + 1 }).collect();
     assert_eq!(results(body, 32), expected);
 }

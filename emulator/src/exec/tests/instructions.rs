@@ -23,7 +23,8 @@ fn lanes(op: &str, (from, to): (u32, u32), a: [u64; 32], b: [u64; 32], c: [u64; 
     let host = Host::of_body(&body);
     let d = host.upload(&[0u64; 32]);
     let params = [&a, &b, &c].map(|values| Param::Wide(host.upload(values)));
-    host.run("k", line(1, 32), &[params[0], params[1], params[2], Param::Wide(d)]).unwrap_or_else(|r| panic!("{op}: {r}"));
+    host.run("k", line(1, 32), &[params[0], params[1], params[2], Param::Wide(d)])
+        .unwrap_or_else(|r| panic!("{op}: {r}"));
     host.download::<u64>(d, 32).try_into().unwrap()
 }
 
@@ -32,7 +33,7 @@ fn numbers(seed: u64) -> [u64; 32] {
     let mut state = seed;
     std::array::from_fn(|i| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        special.get(i).copied().filter(|_| seed % 2 == 0).unwrap_or(state >> 3 ^ state << 30)
+        special.get(i).copied().filter(|_| seed.is_multiple_of(2)).unwrap_or(state >> 3 ^ state << 30)
     })
 }
 
@@ -88,9 +89,7 @@ fn logic_and_bits() {
     check("and.b32 %r1,%r11,63; shl.b32 %r20,%r10,%r1;", |a, b, _| a.checked_shl(b & 63).unwrap_or(0));
     check("and.b32 %r1,%r11,63; shr.s32 %r20,%r10,%r1;", |a, b, _| (a as i32 >> (b & 63).min(31)) as u32);
     check("and.b32 %r1,%r11,63; shr.u32 %r20,%r10,%r1;", |a, b, _| a.checked_shr(b & 63).unwrap_or(0));
-    check("shf.l.wrap.b32 %r20,%r10,%r11,%r12;", |a, b, c| {
-        (((b as u64) << 32 | a as u64) << (c & 31) >> 32) as u32
-    });
+    check("shf.l.wrap.b32 %r20,%r10,%r11,%r12;", |a, b, c| (((b as u64) << 32 | a as u64) << (c & 31) >> 32) as u32);
     check("shf.r.wrap.b32 %r20,%r10,%r11,%r12;", |a, b, c| (((b as u64) << 32 | a as u64) >> (c & 31)) as u32);
     check("popc.b32 %r20,%r10;", |a, _, _| a.count_ones());
     check("clz.b32 %r20,%r10;", |a, _, _| a.leading_zeros());
@@ -109,8 +108,10 @@ fn logic_and_bits() {
         (c as i32).wrapping_add(products.sum()) as u32
     });
     check("setp.lt.s32 %p1,%r10,%r11; selp.b32 %r20,%r12,5,%p1;", |a, b, c| if (a as i32) < b as i32 { c } else { 5 });
-    check("setp.hi.u32 %p1,%r10,%r11; setp.ne.and.s32 %p2|%p3,%r12,0,%p1; selp.u32 %r1,1,0,%p2; selp.u32 %r2,2,0,%p3; or.b32 %r20,%r1,%r2;",
-        |a, b, c| u32::from(c != 0 && a > b) | u32::from(c == 0 && a > b) << 1);
+    check(
+        "setp.hi.u32 %p1,%r10,%r11; setp.ne.and.s32 %p2|%p3,%r12,0,%p1; selp.u32 %r1,1,0,%p2; selp.u32 %r2,2,0,%p3; or.b32 %r20,%r1,%r2;",
+        |a, b, c| u32::from(c != 0 && a > b) | u32::from(c == 0 && a > b) << 1,
+    );
 }
 
 #[test]
@@ -125,13 +126,11 @@ fn carries_run_through() {
 }
 
 fn singles(op: &str, f: impl Fn(f32, f32, f32) -> f32) {
-    let special = [0.0f32, -0.0, 1.0, -1.5, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-45, f32::MAX, f32::NAN, 0.1, 3e38];
+    let special =
+        [0.0f32, -0.0, 1.0, -1.5, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-45, f32::MAX, f32::NAN, 0.1, 3e38];
     let pick = |i: usize, k: usize| u64::from(special[(i * k + i / 3 + k) % special.len()].to_bits());
-    let (a, b, c) = (
-        std::array::from_fn(|i| pick(i, 1)),
-        std::array::from_fn(|i| pick(i, 5)),
-        std::array::from_fn(|i| pick(i, 7)),
-    );
+    let (a, b, c) =
+        (std::array::from_fn(|i| pick(i, 1)), std::array::from_fn(|i| pick(i, 5)), std::array::from_fn(|i| pick(i, 7)));
     let got = lanes(op, (32, 32), a, b, c);
     for i in 0..32 {
         let value = |bits: u64| f32::from_bits(bits as u32);
@@ -156,11 +155,23 @@ fn single_precision() {
     run("max.f32 %f20,%f10,%f11;", &|a, b, _| match (a.is_nan(), b.is_nan()) {
         (true, _) => b,
         (_, true) => a,
-        _ if a == b => if a.is_sign_positive() { a } else { b },
+        _ if a == b => {
+            if a.is_sign_positive() {
+                a
+            } else {
+                b
+            }
+        }
         _ => a.max(b),
     });
     run("min.NaN.f32 %f20,%f10,%f11;", &|a, b, _| {
-        if a.is_nan() || b.is_nan() { f32::NAN } else if a == b && a == 0.0 { if a.is_sign_negative() { a } else { b } } else { a.min(b) }
+        if a.is_nan() || b.is_nan() {
+            f32::NAN
+        } else if a == b && a == 0.0 {
+            if a.is_sign_negative() { a } else { b }
+        } else {
+            a.min(b)
+        }
     });
     run("copysign.f32 %f20,%f10,%f11;", &|a, b, _| b.copysign(a));
     run("setp.ltu.f32 %p1,%f10,%f11; selp.f32 %f20,0f3F800000,0f00000000,%p1;", &|a, b, _| {
@@ -169,7 +180,11 @@ fn single_precision() {
     run("add.rz.f32 %f20,%f10,%f11;", &|a, b, _| {
         let exact = f64::from(a) + f64::from(b);
         let near = exact as f32;
-        let toward_zero = if f64::from(near).abs() > exact.abs() && exact.is_finite() { f32::from_bits(near.to_bits() - 1) } else { near };
+        let toward_zero = if f64::from(near).abs() > exact.abs() && exact.is_finite() {
+            f32::from_bits(near.to_bits() - 1)
+        } else {
+            near
+        };
         if exact == 0.0 { a + b } else { toward_zero }
     });
 }
@@ -210,7 +225,13 @@ fn conversions() {
     });
     check("mov.b32 %f1,%r10; cvt.rna.tf32.f32 %r20,%f1;", |a, _, _| {
         let x = f32::from_bits(a);
-        if x.is_nan() { 0x7fff_ffffu32 & !0x1fff } else if x.is_infinite() { a } else { a.wrapping_add(0x1000) & !0x1fff }
+        if x.is_nan() {
+            0x7fff_ffffu32 & !0x1fff
+        } else if x.is_infinite() {
+            a
+        } else {
+            a.wrapping_add(0x1000) & !0x1fff
+        }
     });
     check("mov.b32 %f1,%r10; cvt.f64.f32 %fd1,%f1; cvt.rn.f32.f64 %f2,%fd1; mov.b32 %r20,%f2;", |a, _, _| {
         if f32::from_bits(a).is_nan() { (f64::from(f32::from_bits(a)) as f32).to_bits() } else { a }
@@ -228,7 +249,8 @@ fn halves_are_rounded_once() {
     // f64 holds a sum of two halves of moderate size exactly, and a product always.
     let moderate = |bits: u32| bits & 0x3fff_3fff | bits & 0x8000_8000;
     let pair = |a: u32, b: u32, f: &dyn Fn(f64, f64) -> f64| {
-        let one = |s: u32| u32::from(half::f16::from_f64(f(f16(moderate(a) >> s), f16(moderate(b) >> s))).to_bits()) << s;
+        let one =
+            |s: u32| u32::from(half::f16::from_f64(f(f16(moderate(a) >> s), f16(moderate(b) >> s))).to_bits()) << s;
         one(0) | one(16)
     };
     const MASK: &str = "and.b32 %r1,%r10,0xBFFFBFFF; and.b32 %r2,%r11,0xBFFFBFFF;";

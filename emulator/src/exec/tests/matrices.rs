@@ -29,7 +29,8 @@ fn multiply(opcode: &str, k: usize, bits: u32, encode: &dyn Fn(f32) -> u32) -> (
     let loads = |name: &str, base: u32, count: usize| -> String {
         (0..count).map(|i| format!("ld.global.u32 %r{},[%{name}+{}];", base + i as u32, i * 128)).collect()
     };
-    let list = |base: u32, count: usize| (0..count).map(|i| format!("%r{}", base + i as u32)).collect::<Vec<_>>().join(",");
+    let list =
+        |base: u32, count: usize| (0..count).map(|i| format!("%r{}", base + i as u32)).collect::<Vec<_>>().join(",");
     let body = format!(
         "mov.u32 %r0,%tid.x; mul.wide.u32 %rd0,%r0,4; ld.param.u64 %rd1,[a]; add.s64 %rd1,%rd1,%rd0; ld.param.u64 %rd2,[b]; \
          add.s64 %rd2,%rd2,%rd0; ld.param.u64 %rd3,[d]; add.s64 %rd3,%rd3,%rd0; {} {} mov.f32 %f0,0f3F800000; \
@@ -87,7 +88,9 @@ fn matrices_are_loaded_straight_and_transposed_and_stored_back() {
              ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,8; add.s64 %rd1,%rd1,%rd2; st.global.v2.u32 [%rd1],{{%r10,%r11}};"
         )
     };
-    for (trans, element) in [("", (|g, p, i| 8 * g + 2 * p + i) as fn(u32, u32, u32) -> u32), (".trans", |g, p, i| 8 * (2 * p + i) + g)] {
+    for (trans, element) in
+        [("", (|g, p, i| 8 * g + 2 * p + i) as fn(u32, u32, u32) -> u32), (".trans", |g, p, i| 8 * (2 * p + i) + g)]
+    {
         let host = Host::of_body(&body(trans));
         let a = host.upload(&[0u32; 64]);
         let counters = host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(0), Param::Wide(0), Param::Wide(0)]);
@@ -96,7 +99,11 @@ fn matrices_are_loaded_straight_and_transposed_and_stored_back() {
         for lane in 0..32 {
             for matrix in 0..2 {
                 let at = |i| element(lane / 4, lane % 4, i) + 64 * matrix;
-                assert_eq!(got[(2 * lane + matrix) as usize], at(0) | at(1) << 16, "lane {lane}, matrix {matrix}{trans}");
+                assert_eq!(
+                    got[(2 * lane + matrix) as usize],
+                    at(0) | at(1) << 16,
+                    "lane {lane}, matrix {matrix}{trans}"
+                );
             }
         }
         assert_eq!((counters.shared_loads.transactions, counters.shared_loads.least), (2, 2));
@@ -114,7 +121,8 @@ fn copies_are_padded_with_zeros() {
     // Three whole copies and six bytes: the buffer ends there.
     let data: Vec<u8> = (1..=54).collect();
     let (a, b) = (host.upload(&data), host.upload(&[9u8; 512]));
-    host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(b), Param::Wide(0), Param::Wide(0)]).unwrap_or_else(|r| panic!("{r}"));
+    host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(b), Param::Wide(0), Param::Wide(0)])
+        .unwrap_or_else(|r| panic!("{r}"));
     let mut expected = vec![0u8; 512];
     expected[..54].copy_from_slice(&data);
     assert_eq!(host.download::<u8>(b, 512), expected);

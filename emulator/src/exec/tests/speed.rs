@@ -45,6 +45,10 @@ fn speed_of_matrices() {
     let seconds = start.elapsed().as_secs_f64();
     let work: u64 = counters.matrix.values().map(|work| work.multiply_adds).sum();
     let rate = 2.0 * work as f64 / seconds;
-    println!("{counters}\n{:.2} GFLOP/s, {:.0} million lane instructions a second", rate / 1e9, counters.instructions.lanes as f64 / seconds / 1e6);
+    println!(
+        "{counters}\n{:.2} GFLOP/s, {:.0} million lane instructions a second",
+        rate / 1e9,
+        counters.instructions.lanes as f64 / seconds / 1e6
+    );
     assert!(rate >= 2e9, "{rate:e} operations a second");
 }

@@ -55,7 +55,9 @@ fn an_mbarrier_hands_a_tile_over() {
 #[test]
 fn atomics_of_every_kind() {
     let one = |op: &str, initial: u32, f: &dyn Fn(u32, u32) -> u32| {
-        let host = Host::of_body(&format!("mov.u32 %r0,%tid.x; add.u32 %r0,%r0,3; ld.param.u64 %rd1,[a]; red.global.{op} [%rd1],%r0;"));
+        let host = Host::of_body(&format!(
+            "mov.u32 %r0,%tid.x; add.u32 %r0,%r0,3; ld.param.u64 %rd1,[a]; red.global.{op} [%rd1],%r0;"
+        ));
         let a = host.upload(&[initial]);
         host.run("k", line(2, 32), &wide(a)).unwrap_or_else(|report| panic!("{op}: {report}"));
         let expected = (0..64).fold(initial, |old, i| f(old, i % 32 + 3));
@@ -69,7 +71,8 @@ fn atomics_of_every_kind() {
     one("xor.b32", 0, &|a, b| a ^ b);
     one("inc.u32", 2, &|a, b| if a >= b { 0 } else { a + 1 });
     one("dec.u32", 9, &|a, b| if a == 0 || a > b { b } else { a - 1 });
-    one("add.f32", 0, &|a, b| (f32::from_bits(a) + f32::from_bits(b)).to_bits() & 0);
+    // As floats these numbers are subnormal, which global memory flushes.
+    one("add.f32", 0, &|_, _| 0);
 }
 
 #[test]
