@@ -1,5 +1,5 @@
-//! How fast the emulator is, by this machine's CPU time: lane-instructions of plain arithmetic, and floating-point operations of
-//! a matmul that is bound by mma.
+//! How fast the emulator is, by this machine's CPU time: lane-instructions of plain arithmetic, and floating-point
+//! operations of a matmul that is bound by mma.
 //!
 //!     cargo run --release -p glimmer-emulator --example speed [THREADS]
 

@@ -1,8 +1,8 @@
 //! Launches written out and run again.
 //!
 //! A bundle is a folder that holds all that a launch depends on and all that it did: `kernel.ptx`, `launch.json` (a
-//! [`Manifest`]), and each live allocation's bytes in `before/` and `after/` as plain files. Nothing else is needed to run it:
-//! not the program, not its data.
+//! [`Manifest`]), and each live allocation's bytes in `before/` and `after/` as plain files. Nothing else is needed
+//! to run it: not the program, not its data.
 
 mod replay;
 

@@ -1,8 +1,8 @@
 //! Loads the emulator as this process's CUDA driver.
 //!
-//! CUDA programs find their driver with `dlopen("libcuda.so")`, which answers with a library of that soname if one is loaded
-//! already. [`open`] loads the shared library that cargo built beside the running program, and whoever looks for the driver
-//! afterwards gets it.
+//! CUDA programs find their driver with `dlopen("libcuda.so")`, which answers with a library of that soname if one is
+//! loaded already. [`open`] loads the shared library that cargo built beside the running program, and whoever looks
+//! for the driver afterwards gets it.
 
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::path::{Path, PathBuf};
@@ -25,8 +25,8 @@ type GivesText = unsafe extern "C" fn(*mut *mut c_char) -> c_int;
 type Plain = unsafe extern "C" fn() -> c_int;
 type FreesText = unsafe extern "C" fn(*mut c_char) -> c_int;
 
-/// The loaded emulator. What it says of launches is about the calling thread's current context, which cudarc makes current on
-/// its every call.
+/// The loaded emulator. What it says of launches is about the calling thread's current context, which cudarc makes
+/// current on its every call.
 #[derive(Debug)]
 pub struct Emulator {
     path: PathBuf,
@@ -73,8 +73,8 @@ fn load() -> Result<Emulator> {
     bail!("{FILE} was not found beside this program; cargo builds it with the crate:\n  {}", tried.join("\n  "))
 }
 
-/// Where cargo puts the library: `deps`, and for packages named on the command line a copy in the folder above, which may be
-/// an old one. A program that cargo did not place (a doc test) finds it by cargo's own library path.
+/// Where cargo puts the library: `deps`, and for packages named on the command line a copy in the folder above, which
+/// may be an old one. A program that cargo did not place (a doc test) finds it by cargo's own library path.
 fn candidates() -> Result<Vec<PathBuf>> {
     let program = std::env::current_exe().context("the path of this program")?;
     let folders = program.ancestors().skip(1).take(2);

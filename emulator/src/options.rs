@@ -7,7 +7,8 @@ use serde_json::Value;
 use crate::check::Checks;
 use crate::device::DeviceSpec;
 
-/// Everything that can be chosen. A context takes it over when it is made; all but the device can be changed afterwards.
+/// Everything that can be chosen. A context takes it over when it is made; all but the device can be changed
+/// afterwards.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Options {

@@ -1,7 +1,7 @@
 //! What each of the textbook programs counts, worked out by hand.
 //!
-//! Requests are instructions of warps; transactions are sectors of 32 bytes in global memory, and in shared memory the turns in
-//! which the banks serve an instruction; `least` is what the same bytes could have been had with.
+//! Requests are instructions of warps; transactions are sectors of 32 bytes in global memory, and in shared memory
+//! the turns in which the banks serve an instruction; `least` is what the same bytes could have been had with.
 
 mod common;
 
@@ -41,8 +41,8 @@ fn saxpy() {
 
     // 8 blocks of 4 warps. Every warp has an element to do, the last one only 8 (992 to 999).
     let warps = 32;
-    // The PTX: 4 parameters, 3 special registers, index, comparison, branch; 2 address conversions, 3 address sums, 2 loads,
-    // fma, store; return.
+    // The PTX: 4 parameters, 3 special registers, index, comparison, branch; 2 address conversions, 3 address sums, 2
+    // loads, fma, store; return.
     let class = |class: Class| counters.by_class.get(&class).copied().unwrap_or_default();
     let executed = |warps, lanes| Executed { warps, lanes };
     assert_eq!(class(Class::Constant), executed(4 * warps, 4 * 1024));
@@ -91,8 +91,9 @@ fn tiled_matmul() {
     // Two blocks (64 rows of y each) of 4 warps; 3 slices of the inner dimension.
     let (warps, slices) = (2 * 4, 3);
 
-    // A warp of a slice: two cp.async for each of the two tiles, 16 bytes a lane. Of global memory each takes 8 rows of 64
-    // bytes, which are 16 sectors; in shared memory the permuted chunks meet no bank twice: 512 bytes in 4 turns.
+    // A warp of a slice: two cp.async for each of the two tiles, 16 bytes a lane. Of global memory each takes 8 rows
+    // of 64 bytes, which are 16 sectors; in shared memory the permuted chunks meet no bank twice: 512 bytes in 4
+    // turns.
     let copies = warps * slices * 4;
     assert_eq!(counters.global_loads, perfect(copies, copies * 16, copies * 512));
     assert_eq!(counters.shared_stores.requests, copies);
@@ -169,7 +170,8 @@ fn histogram_with_atomics() {
     // 256 bins cleared and read by 128 threads: two rounds of 16 warps.
     assert_eq!((spread.shared_stores.requests, spread.shared_stores.transactions), (32, 32));
     assert_eq!((spread.shared_loads.requests, spread.shared_loads.transactions), (32, 32));
-    // The stride of 512 keeps a block to 128 of the values: half of the 32 warps' turns find something, in all of their bins.
+    // The stride of 512 keeps a block to 128 of the values: half of the 32 warps' turns find something, in all of
+    // their bins.
     assert_eq!(spread.global_atomics, perfect(16, 16 * 4, 16 * 128));
     assert_eq!(spread.barriers, 2 * 16);
 
@@ -185,8 +187,8 @@ fn histogram_with_atomics() {
     assert_eq!(single.global_atomics, perfect(4, 4, 16));
 }
 
-/// The three steps of the pipeline, each of which touches 300 elements in 3 blocks of 128 threads: 9 warps in full and 12
-/// lanes of a tenth, which take 9 · 4 + 2 sectors.
+/// The three steps of the pipeline, each of which touches 300 elements in 3 blocks of 128 threads: 9 warps in full
+/// and 12 lanes of a tenth, which take 9 · 4 + 2 sectors.
 fn check_steps(all: &[Counters], times: u64) {
     let named = |name: &str| all.iter().filter(|one| one.kernel == name).cloned().collect::<Vec<_>>();
     let once = perfect(10 * times, 38 * times, 1200 * times);

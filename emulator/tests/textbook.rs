@@ -1,4 +1,5 @@
-//! Textbook programs in plain cudarc: right results, and no report, under twenty schedules. `counters.rs` holds what they count.
+//! Textbook programs in plain cudarc: right results, and no report, under twenty schedules. `counters.rs` holds what
+//! they count.
 
 mod common;
 

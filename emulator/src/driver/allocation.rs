@@ -158,7 +158,8 @@ exports! {
     fn cuMemFreeHost(place: usize) {
         context::current()?;
         let layout = lock(&HOST).get_or_insert_default().remove(&place);
-        let layout = layout.ok_or_else(|| Status::InvalidValue.because(format!("{place:#x} is no pinned host memory")))?;
+        let unknown = || Status::InvalidValue.because(format!("{place:#x} is no pinned host memory"));
+        let layout = layout.ok_or_else(unknown)?;
         // SAFETY: allocated with this layout, and out of the table: freed once.
         unsafe { dealloc(place as *mut u8, layout) };
         Ok(())

@@ -1,4 +1,5 @@
-//! Stream capture: work submitted to a capturing stream becomes nodes of a graph, with the order that streams and events gave it.
+//! Stream capture: work submitted to a capturing stream becomes nodes of a graph, with the order that streams and
+//! events gave it.
 
 use std::cell::Cell;
 use std::ffi::c_uint;

@@ -56,8 +56,8 @@ fn attribute(device: &DeviceSpec, number: c_int) -> Outcome<i64> {
         97 => device.shared_per_block_optin.into(),
         106 => device.blocks_per_multiprocessor.into(),
         111 => SHARED_RESERVED.into(),
-        // Concurrent copies, concurrent kernels, unified addresses, stream priorities, caches of global and local memory,
-        // cooperative launches and memory pools: there.
+        // Concurrent copies, concurrent kernels, unified addresses, stream priorities, caches of global and local
+        // memory, cooperative launches and memory pools: there.
         15 | 31 | 41 | 78 | 79 | 80 | 95 | 115 => 1,
         // Textures, surfaces, mapped and managed memory, peers, virtual memory, clusters and the rest: not there.
         0..=150 => 0,

@@ -1,7 +1,8 @@
-//! What the emulator has and no driver: functions by which tests choose a device and a schedule, and read counters and reports.
+//! What the emulator has and no driver: functions by which tests choose a device and a schedule, and read counters
+//! and reports.
 //!
-//! A program links a copy of this crate and loads another one as its driver. The two share no statics, so all of this goes
-//! through C functions of the loaded one; [`crate::loader`] wraps them.
+//! A program links a copy of this crate and loads another one as its driver. The two share no statics, so all of this
+//! goes through C functions of the loaded one; [`crate::loader`] wraps them.
 
 use std::ffi::{CString, c_char};
 use std::sync::Mutex;

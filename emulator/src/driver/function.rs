@@ -43,13 +43,14 @@ impl Function {
         self.dynamic_shared_limit.load(Ordering::Relaxed)
     }
 
-    /// Threads that a block may have. Only what the kernel declares counts: how many registers it will have is the business of
-    /// an assembler that does not run here.
+    /// Threads that a block may have. Only what the kernel declares counts: how many registers it will have is the
+    /// business of an assembler that does not run here.
     pub fn threads_limit(&self) -> u32 {
         self.kernel.max_threads().unwrap_or(THREADS_PER_BLOCK).min(THREADS_PER_BLOCK)
     }
 
-    /// Registers of a thread. PTX has no end of them; what it declares, cut to what a thread can have, is a bound from above.
+    /// Registers of a thread. PTX has no end of them; what it declares, cut to what a thread can have, is a bound
+    /// from above.
     pub fn registers(&self) -> u32 {
         self.kernel.registers().clamp(16, REGISTERS_PER_THREAD)
     }

@@ -1,5 +1,5 @@
-//! The border between C and Rust: every exported function is declared through [`exports!`], which keeps panics on this side,
-//! turns outcomes into codes and remembers the reason of the last failure.
+//! The border between C and Rust: every exported function is declared through [`exports!`], which keeps panics on
+//! this side, turns outcomes into codes and remembers the reason of the last failure.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -77,7 +77,8 @@ pub unsafe fn text<'a>(text: *const std::ffi::c_char) -> Outcome<&'a str> {
     text.to_str().map_err(|_| Status::InvalidValue.because("a string is not UTF-8"))
 }
 
-/// Declares functions of the driver's C interface. The body is an [`Outcome`]; `entries()` lists them for `cuGetProcAddress`.
+/// Declares functions of the driver's C interface. The body is an [`Outcome`]; `entries()` lists them for
+/// `cuGetProcAddress`.
 macro_rules! exports {
     ($($(#[$doc:meta])* fn $name:ident($($arg:ident: $kind:ty),* $(,)?) $body:block)*) => {
         $(

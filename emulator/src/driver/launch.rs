@@ -156,7 +156,8 @@ fn check_block(context: &Context, function: &Function, shape: Shape) -> Outcome 
     let limit = function.dynamic_shared_limit();
     if shape.dynamic_shared > limit {
         return Err(function.refusal(format!(
-            "{} dynamic shared bytes, {limit} allowed: raise CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, up to {} here",
+            "{} dynamic shared bytes, {limit} allowed: raise CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, \
+             up to {} here",
             shape.dynamic_shared,
             context.device.shared_per_block_optin.saturating_sub(function.kernel.shared_bytes()),
         )));
@@ -272,8 +273,8 @@ unsafe fn cooperation(config: &LaunchConfig) -> Outcome<Cooperation> {
 }
 
 exports! {
-    fn cuLaunchKernel(function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint, block_y: c_uint,
-                      block_z: c_uint, dynamic_shared: c_uint, stream: Handle, each: *const *const c_void,
+    fn cuLaunchKernel(function: Handle, grid_x: c_uint, grid_y: c_uint, grid_z: c_uint, block_x: c_uint,
+                      block_y: c_uint, block_z: c_uint, dynamic_shared: c_uint, stream: Handle, each: *const *const c_void,
                       packed: *const *const c_void) {
         let shape = Shape { grid: [grid_x, grid_y, grid_z], block: [block_x, block_y, block_z], dynamic_shared };
         let arguments = Arguments { each, packed };

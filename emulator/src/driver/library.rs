@@ -75,7 +75,8 @@ exports! {
                              _jit_count: c_uint, _options: *mut c_int, _values: *mut *mut c_void, _count: c_uint) {
         // SAFETY: the C caller's promise.
         let path = unsafe { text(path) }?;
-        let ptx = std::fs::read_to_string(path).map_err(|error| Status::FileNotFound.because(format!("{path}: {error}")))?;
+        let missing = |error| Status::FileNotFound.because(format!("{path}: {error}"));
+        let ptx = std::fs::read_to_string(path).map_err(missing)?;
         // SAFETY: the C caller's promise.
         unsafe { put(place, load(&ptx)?) }
     }

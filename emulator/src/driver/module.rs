@@ -184,7 +184,8 @@ exports! {
         // SAFETY: the C caller's promise.
         let path = unsafe { text(path) }?;
         let bytes = std::fs::read(path).map_err(|error| Status::FileNotFound.because(format!("{path}: {error}")))?;
-        let ptx = std::str::from_utf8(&bytes).map_err(|_| Status::NoBinaryForGpu.because(format!("{path} is not PTX")))?;
+        let binary = |_| Status::NoBinaryForGpu.because(format!("{path} is not PTX"));
+        let ptx = std::str::from_utf8(&bytes).map_err(binary)?;
         // SAFETY: the C caller's promise.
         unsafe { put(place, load_logged(ptx, &NO_OPTIONS)?) }
     }

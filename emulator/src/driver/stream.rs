@@ -1,5 +1,5 @@
-//! Streams. Work is done when it is submitted, which is one of the orders that streams allow; what remains of a stream is its
-//! identity, and whether it is being captured.
+//! Streams. Work is done when it is submitted, which is one of the orders that streams allow; what remains of a
+//! stream is its identity, and whether it is being captured.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::sync::{Arc, Mutex};

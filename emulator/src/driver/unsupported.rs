@@ -1,4 +1,5 @@
-//! The functions of the driver that are not implemented. Each fails with its name, so that a program which needs one says which.
+//! The functions of the driver that are not implemented. Each fails with its name, so that a program which needs one
+//! says which.
 
 use std::collections::HashSet;
 use std::sync::Mutex;
