@@ -49,7 +49,6 @@ pub(crate) enum Sum {
 
 const ROWS: usize = 16;
 const COLUMNS: usize = 8;
-const LONGEST: usize = 32;
 
 impl Factor {
     fn of(word: &str) -> Option<Self> {
@@ -125,9 +124,9 @@ impl Shape {
 }
 
 /// The dense factors: `a [16, k]` and `b [k, 8]`.
-struct Dense<T> {
-    a: [[T; LONGEST]; ROWS],
-    b: [[T; COLUMNS]; LONGEST],
+struct Dense<T, const K: usize> {
+    a: [[T; K]; ROWS],
+    b: [[T; COLUMNS]; K],
 }
 
 impl Scene<'_, '_> {
@@ -161,112 +160,78 @@ fn run(registers: &mut Registers, mma: &Mma) {
 
 #[inline(always)]
 fn multiply(registers: &mut Registers, mma: &Mma) {
-    let narrow = |rows: &[u32], index: usize| &registers.narrow[rows[index] as usize];
-    match mma.shape.sum {
-        Sum::F32 | Sum::F16 => {
-            let mut dense = Dense { a: [[0.0f32; LONGEST]; ROWS], b: [[0.0; COLUMNS]; LONGEST] };
-            match mma.shape.a {
-                Factor::Bf16 => unpack(mma, narrow, &mut dense, |bits, i| {
-                    f32::from_bits(if i == 0 { bits << 16 } else { bits & 0xffff_0000 })
-                }),
-                Factor::F16 => unpack(mma, narrow, &mut dense, |bits, i| widen_f16((bits >> (16 * i)) as u16)),
-                _ => unpack(mma, narrow, &mut dense, |bits, _| f32::from_bits(bits & !0x1fff)),
+    let bf16 = |bits: u32, i: usize| f32::from_bits(if i == 0 { bits << 16 } else { bits & 0xffff_0000 });
+    let f16 = |bits: u32, i: usize| widen_f16((bits >> (16 * i)) as u16);
+    let tf32 = |bits: u32, _: usize| f32::from_bits(bits & !0x1fff);
+    match (mma.shape.a, mma.shape.k) {
+        (Factor::Bf16, 16) => float_sums(registers, mma, &unpack::<f32, 2, 16>(registers, mma, (bf16, bf16))),
+        (Factor::Bf16, _) => float_sums(registers, mma, &unpack::<f32, 2, 8>(registers, mma, (bf16, bf16))),
+        (Factor::F16, 16) => float_sums(registers, mma, &unpack::<f32, 2, 16>(registers, mma, (f16, f16))),
+        (Factor::F16, _) => float_sums(registers, mma, &unpack::<f32, 2, 8>(registers, mma, (f16, f16))),
+        (Factor::Tf32, 8) => float_sums(registers, mma, &unpack::<f32, 1, 8>(registers, mma, (tf32, tf32))),
+        (Factor::Tf32, _) => float_sums(registers, mma, &unpack::<f32, 1, 4>(registers, mma, (tf32, tf32))),
+        (Factor::S8 | Factor::U8, k) => {
+            let (a, b) = (byte(mma.shape.a), byte(mma.shape.b));
+            if k == 32 {
+                whole_sums(registers, mma, &unpack::<i32, 4, 32>(registers, mma, (a, b)));
+            } else {
+                whole_sums(registers, mma, &unpack::<i32, 4, 16>(registers, mma, (a, b)));
             }
-            float_sums(registers, mma, &dense);
-        }
-        Sum::S32 | Sum::SaturatedS32 => {
-            let mut dense = Dense { a: [[0i32; LONGEST]; ROWS], b: [[0; COLUMNS]; LONGEST] };
-            let byte = |factor: Factor| {
-                move |bits: u32, i: usize| {
-                    let byte = (bits >> (8 * i)) as u8;
-                    if factor == Factor::S8 { i32::from(byte as i8) } else { i32::from(byte) }
-                }
-            };
-            unpack_a(mma, narrow, &mut dense, byte(mma.shape.a));
-            unpack_b(mma, narrow, &mut dense, byte(mma.shape.b));
-            whole_sums(registers, mma, &dense);
         }
     }
 }
 
 #[inline(always)]
-fn unpack<'r, T: Copy>(
-    mma: &Mma,
-    narrow: impl Fn(&[u32], usize) -> &'r [u32; 32] + Copy,
-    dense: &mut Dense<T>,
-    value: impl Fn(u32, usize) -> T + Copy,
-) {
-    unpack_a(mma, narrow, dense, value);
-    unpack_b(mma, narrow, dense, value);
+fn byte(factor: Factor) -> impl Fn(u32, usize) -> i32 {
+    move |bits, i| {
+        let byte = (bits >> (8 * i)) as u8;
+        if factor == Factor::S8 { i32::from(byte as i8) } else { i32::from(byte) }
+    }
 }
 
-/// Register `r` of lane `4g + t` holds row `g + 8·(r mod 2)` of a, from column `e·t + 4e·(r div 2)`, with `e` values a register.
+/// The factors, of `EACH` values a register.
+///
+/// Register `r` of lane `4g + t` holds row `g + 8·(r mod 2)` of a, from column `e·t + 4e·(r div 2)`, and column `g` of b, from
+/// row `e·t + 4e·r`.
 #[inline(always)]
-fn unpack_a<'r, T: Copy>(
+fn unpack<T: Copy + Default, const EACH: usize, const K: usize>(
+    registers: &Registers,
     mma: &Mma,
-    narrow: impl Fn(&[u32], usize) -> &'r [u32; 32],
-    dense: &mut Dense<T>,
-    value: impl Fn(u32, usize) -> T,
-) {
-    let each = mma.shape.a.per_register();
-    for register in 0..mma.a.len() {
-        let row = narrow(&mma.a, register);
-        let (down, right) = (8 * (register % 2), 4 * each * (register / 2));
+    (in_a, in_b): (impl Fn(u32, usize) -> T, impl Fn(u32, usize) -> T),
+) -> Dense<T, K> {
+    let mut dense = Dense { a: [[T::default(); K]; ROWS], b: [[T::default(); COLUMNS]; K] };
+    for register in 0..ROWS * K / 32 / EACH {
+        let row = &registers.narrow[mma.a[register] as usize];
+        let (down, right) = (8 * (register % 2), 4 * EACH * (register / 2));
         for group in 0..8 {
-            let to = &mut dense.a[group + down][right..right + 4 * each];
+            let to = &mut dense.a[group + down][right..right + 4 * EACH];
             for t in 0..4 {
-                for i in 0..each {
-                    to[each * t + i] = value(row[4 * group + t], i);
+                for i in 0..EACH {
+                    to[EACH * t + i] = in_a(row[4 * group + t], i);
                 }
             }
         }
     }
-}
-
-/// Register `r` of lane `4g + t` holds column `g` of b, from row `e·t + 4e·r`.
-#[inline(always)]
-fn unpack_b<'r, T: Copy>(
-    mma: &Mma,
-    narrow: impl Fn(&[u32], usize) -> &'r [u32; 32],
-    dense: &mut Dense<T>,
-    value: impl Fn(u32, usize) -> T,
-) {
-    let each = mma.shape.b.per_register();
-    for register in 0..mma.b.len() {
-        let row = narrow(&mma.b, register);
+    for register in 0..COLUMNS * K / 32 / EACH {
+        let row = &registers.narrow[mma.b[register] as usize];
         for t in 0..4 {
-            for i in 0..each {
-                let to = &mut dense.b[4 * each * register + each * t + i];
+            for i in 0..EACH {
+                let to = &mut dense.b[4 * EACH * register + EACH * t + i];
                 for (group, to) in to.iter_mut().enumerate() {
-                    *to = value(row[4 * group + t], i);
+                    *to = in_b(row[4 * group + t], i);
                 }
             }
         }
     }
+    dense
 }
 
 #[inline(always)]
-fn float_sums(registers: &mut Registers, mma: &Mma, dense: &Dense<f32>) {
-    let mut sums = [[0.0f32; COLUMNS]; ROWS];
-    for (half, sums) in sums.chunks_exact_mut(8).enumerate() {
-        for (group, sums) in sums.iter_mut().enumerate() {
-            for t in 0..4 {
-                let lane = 4 * group + t;
-                if mma.shape.sum == Sum::F16 {
-                    let pair = registers.narrow[mma.c[half] as usize][lane];
-                    sums[2 * t] = widen_f16(pair as u16);
-                    sums[2 * t + 1] = widen_f16((pair >> 16) as u16);
-                } else {
-                    sums[2 * t] = f32::from_bits(registers.narrow[mma.c[2 * half] as usize][lane]);
-                    sums[2 * t + 1] = f32::from_bits(registers.narrow[mma.c[2 * half + 1] as usize][lane]);
-                }
-            }
-        }
-    }
+fn float_sums<const K: usize>(registers: &mut Registers, mma: &Mma, dense: &Dense<f32, K>) {
+    let mut sums = addends(registers, mma);
     for (a, sums) in dense.a.chunks_exact(4).zip(sums.chunks_exact_mut(4)) {
         let mut block = [sums[0], sums[1], sums[2], sums[3]];
-        for k in 0..mma.shape.k {
-            let b = &dense.b[k];
+        for (k, b) in dense.b.iter().enumerate() {
             for (row, sums) in block.iter_mut().enumerate() {
                 let a = a[row][k];
                 for (sum, &b) in sums.iter_mut().zip(b) {
@@ -280,7 +245,8 @@ fn float_sums(registers: &mut Registers, mma: &Mma, dense: &Dense<f32>) {
         let value = |lane: usize, i: usize| sums[8 * half + lane / 4][2 * (lane % 4) + i];
         if mma.shape.sum == Sum::F16 {
             let short = |x: f32| Format::F16.nearest(f64::from(x));
-            put(registers, mma.d[half], std::array::from_fn(|l| short(value(l, 0)) | short(value(l, 1)) << 16), !0);
+            let pair = |lane| short(value(lane, 0)) | short(value(lane, 1)) << 16;
+            put(registers, mma.d[half], std::array::from_fn(pair), !0);
         } else {
             for i in 0..2 {
                 put(registers, mma.d[2 * half + i], std::array::from_fn(|lane| value(lane, i).to_bits()), !0);
@@ -289,24 +255,46 @@ fn float_sums(registers: &mut Registers, mma: &Mma, dense: &Dense<f32>) {
     }
 }
 
+/// What the products are added to.
 #[inline(always)]
-fn whole_sums(registers: &mut Registers, mma: &Mma, dense: &Dense<i32>) {
-    let sums: [[u32; 32]; 4] = std::array::from_fn(|i| registers.narrow[mma.c[i] as usize]);
-    for half in 0..2 {
-        for i in 0..2 {
-            let c = sums[2 * half + i];
-            let row = std::array::from_fn(|lane| {
-                let (m, n) = (8 * half + lane / 4, 2 * (lane % 4) + i);
-                let products = (0..mma.shape.k).map(|k| i64::from(dense.a[m][k]) * i64::from(dense.b[k][n]));
-                let sum = products.sum::<i64>() + i64::from(c[lane] as i32);
-                if mma.shape.sum == Sum::SaturatedS32 {
-                    sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
-                } else {
-                    sum as u32
-                }
-            });
-            put(registers, mma.d[2 * half + i], row, !0);
+fn addends(registers: &Registers, mma: &Mma) -> [[f32; COLUMNS]; ROWS] {
+    let mut sums = [[0.0f32; COLUMNS]; ROWS];
+    for (half, sums) in sums.chunks_exact_mut(8).enumerate() {
+        if mma.shape.sum == Sum::F16 {
+            let pairs = &registers.narrow[mma.c[half] as usize];
+            for (lane, &pair) in pairs.iter().enumerate() {
+                sums[lane / 4][2 * (lane % 4)] = widen_f16(pair as u16);
+                sums[lane / 4][2 * (lane % 4) + 1] = widen_f16((pair >> 16) as u16);
+            }
+            continue;
         }
+        let (even, odd) =
+            (&registers.narrow[mma.c[2 * half] as usize], &registers.narrow[mma.c[2 * half + 1] as usize]);
+        for (group, sums) in sums.iter_mut().enumerate() {
+            for t in 0..4 {
+                sums[2 * t] = f32::from_bits(even[4 * group + t]);
+                sums[2 * t + 1] = f32::from_bits(odd[4 * group + t]);
+            }
+        }
+    }
+    sums
+}
+
+#[inline(always)]
+fn whole_sums<const K: usize>(registers: &mut Registers, mma: &Mma, dense: &Dense<i32, K>) {
+    let sums: [[u32; 32]; 4] = std::array::from_fn(|i| registers.narrow[mma.c[i] as usize]);
+    for (at, c) in sums.iter().enumerate() {
+        let row = std::array::from_fn(|lane| {
+            let (m, n) = (8 * (at / 2) + lane / 4, 2 * (lane % 4) + at % 2);
+            let products = (0..K).map(|k| dense.a[m][k] * dense.b[k][n]);
+            let sum = i64::from(products.sum::<i32>()) + i64::from(c[lane] as i32);
+            if mma.shape.sum == Sum::SaturatedS32 {
+                sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u32
+            } else {
+                sum as u32
+            }
+        });
+        put(registers, mma.d[at], row, !0);
     }
 }
 

@@ -52,6 +52,10 @@ pub(crate) const SECTOR: u64 = 32;
 
 /// Sectors that the lanes of a mask touch, and the fewest that could hold as many different bytes.
 pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64) {
+    if mask == !0 && is_run(addresses, u64::from(bytes)) {
+        let end = addresses[0] + 32 * u64::from(bytes);
+        return ((end - 1) / SECTOR - addresses[0] / SECTOR + 1, u64::from(bytes));
+    }
     let (mut all, mut count) = ([0u64; 32], 0);
     let mut ascending = true;
     for (lane, &address) in addresses.iter().enumerate() {
@@ -80,6 +84,14 @@ pub(crate) fn sectors(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64, u64
     (sectors, different.div_ceil(SECTOR))
 }
 
+/// Whether each lane's address follows on the one before.
+#[inline(always)]
+fn is_run(addresses: &[u64; 32], bytes: u64) -> bool {
+    let wrong =
+        addresses.iter().zip(0u64..).fold(0, |all, (&a, lane)| all | (a ^ addresses[0].wrapping_add(lane * bytes)));
+    wrong == 0
+}
+
 /// Transactions of shared memory, and the fewest for as many lanes.
 ///
 /// There are 32 banks, each a word of four bytes wide. Eight bytes a lane are served a half-warp at a time, sixteen a quarter;
@@ -104,7 +116,18 @@ pub(crate) fn transactions(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64
 
 /// The most different words that one bank must serve.
 fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
-    // In the common case the words are a run, or one word: no bank has two.
+    // In the common case each lane has banks of its own.
+    let (mut groups, mut lanes) = (0u32, 0);
+    for (lane, &address) in addresses.iter().enumerate() {
+        if mask >> lane & 1 == 1 {
+            groups |= 1 << (address / (4 * words) % (32 / words));
+            lanes += 1;
+        }
+    }
+    if groups.count_ones() == lanes {
+        return 1;
+    }
+    // Or lanes share words.
     let mut seen = [u64::MAX; 32];
     let mut collides = false;
     for (lane, &address) in addresses.iter().enumerate() {

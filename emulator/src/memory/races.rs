@@ -53,31 +53,37 @@ impl Races {
         let first = (at.offset >> self.shift) as usize;
         let count = (at.bytes >> self.shift).max(1) as usize;
         for (i, cell) in self.states[first..first + count].iter().enumerate() {
-            let mut old = cell.load(Relaxed);
-            loop {
-                let new = match old >> 3 {
-                    0 => mine,
-                    who if who == at.block + 1 => old | mine,
-                    who => {
-                        let other = (who != SEVERAL).then(|| who - 1);
-                        if ordered(other) { mine } else { (SEVERAL << 3) | ((old | mine) & KINDS) }
-                    }
-                };
-                if new == old {
-                    break;
-                }
-                match cell.compare_exchange_weak(old, new, Relaxed, Relaxed) {
-                    Ok(_) => break,
-                    Err(now) => old = now,
-                }
+            let old = cell.load(Relaxed);
+            // Whoever has been here alone, and as now, need not say so again.
+            if old | mine == old && old >> 3 == at.block + 1 {
+                continue;
             }
-            let now = cell.load(Relaxed);
-            if now >> 3 == SEVERAL && at.is_conflict(now & KINDS) {
-                let other = (old >> 3 != SEVERAL && old >> 3 != at.block + 1).then(|| (old >> 3).wrapping_sub(1));
-                return Err(Conflict { address: at.address + ((i as u64) << self.shift), other });
+            if let Some(other) = join(cell, old, (me, mine), ordered)
+                && at.is_conflict(cell.load(Relaxed) & KINDS)
+            {
+                let address = at.address + ((i as u64) << self.shift);
+                return Err(Conflict { address, other: (other != SEVERAL).then(|| other - 1) });
             }
         }
         Ok(())
+    }
+}
+
+/// Adds an access to a granule's state. Who else was there, if anybody was: a block's number plus 1, or several.
+fn join(cell: &AtomicU32, mut old: u32, (me, mine): (u32, u32), ordered: &dyn Fn(Option<u32>) -> bool) -> Option<u32> {
+    loop {
+        let who = old >> 3;
+        let is_other = who != 0 && who != me >> 3 && !ordered((who != SEVERAL).then(|| who - 1));
+        let new = match who {
+            0 => mine,
+            _ if who == me >> 3 => old | mine,
+            _ if is_other => (SEVERAL << 3) | ((old | mine) & KINDS),
+            _ => mine,
+        };
+        match cell.compare_exchange_weak(old, new, Relaxed, Relaxed) {
+            Ok(_) => return is_other.then_some(who),
+            Err(now) => old = now,
+        }
     }
 }
 

@@ -123,7 +123,7 @@ impl Shared {
         let full = self.clock.full(touch.warp);
         for granule in range {
             let when = (self.writes[granule] >> STAMP) as u32;
-            if when < start || when >= safe || self.in_flight > 0 {
+            if when < start || when >= safe || self.pending[granule] > 0 {
                 self.examine_read(&touch, granule, lenient)?;
             }
             let read = &mut self.reads[plane + granule];
@@ -178,7 +178,7 @@ impl Shared {
                 latest = latest.max(self.reads[plane] >> STAMP);
                 plane += self.granules;
             }
-            if latest as u32 >= safe || self.in_flight > 0 {
+            if latest as u32 >= safe || self.pending[granule] > 0 {
                 self.examine_write(&touch, granule, update != 0, lenient)?;
             }
             self.writes[granule] = word;
