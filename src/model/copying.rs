@@ -66,7 +66,7 @@ impl<B: Backend> Reader<B> {
                 replace(be, &mut attention.k, k);
             }
             for written in [&mut attention.o, &mut block.feed_forward.wo] {
-                let smaller = written.download(be)?.iter().map(scaled((2.0 * layers).powf(-0.5))).collect();
+                let smaller = written.download(be)?.iter().map(scaled(0.5 * (2.0 * layers).powf(-0.5))).collect();
                 replace(be, written, smaller);
             }
         }
@@ -93,8 +93,8 @@ fn replace<B: Backend>(be: &B, leaf: &mut Leaf<Mat<B>>, host: Vec<B::Elem>) {
 }
 
 /// Makes `q` and `k`, `[e, d]`, of the head that looks for its own token: both are one random projection `A` of the
-/// token, so that equal ones agree by about 1.5·√e, and one direction `u` in which every query agrees with the key of
-/// the end of text by less than that and by more than with other tokens.
+/// token, so that equal ones agree by about 2·√e, and one direction `u` in which every query agrees with the key of the
+/// end of text by less than that and by more than with other tokens.
 fn match_tokens<E: Element>(q: &mut [E], k: &mut [E], d: usize, (seed, stream): (u64, u64)) {
     let e = q.len() / d;
     let draw = |i: usize| random::normal(seed, stream, i as u64);
@@ -105,8 +105,8 @@ fn match_tokens<E: Element>(q: &mut [E], k: &mut [E], d: usize, (seed, stream): 
         let (a, u) = (draw(i) * (d as f64).powf(-0.5), direction[row] / length);
         let (of_query, of_key) = match col {
             CONSTANT => (u, 0.0),
-            END => (0.0, 1.3 * u),
-            _ => (1.5 * (e as f64).powf(-0.5) * a, a),
+            END => (0.0, 1.8 * u),
+            _ => (2.0 * (e as f64).powf(-0.5) * a, a),
         };
         (q[i], k[i]) = (E::from_f64(of_query), E::from_f64(of_key));
     }

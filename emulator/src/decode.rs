@@ -1,0 +1,26 @@
+//! PTX decoded once into the form that executes.
+//!
+//! Registers become rows of a warp's register file, immediates and special registers too; labels become positions; branches
+//! learn where their two sides meet again.
+
+mod calls;
+mod class;
+mod flow;
+mod kernel;
+mod layout;
+mod lives;
+mod lower;
+mod memory;
+mod module;
+mod program;
+mod synchronise;
+mod words;
+
+pub use class::Class;
+pub use kernel::{Kernel, Parameter};
+pub use module::{Global, Module};
+pub(crate) use program::{
+    Address, Atomic, BarrierKind, BlockVote, Combine, Copy, Info, Level, Load, Logic, MatrixMove, Mbarrier,
+    MbarrierKind, Member, NOWHERE, Operation, Program, Shuffle, ShuffleKind, Source, Step, Store, Update, Vote,
+    VoteKind,
+};

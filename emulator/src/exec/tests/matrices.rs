@@ -1,0 +1,129 @@
+//! Matrix multiply-adds, and the loads that feed them.
+
+use super::harness::{Host, Param, line};
+
+fn value(i: usize) -> f32 {
+    ((i * 37 % 23) as f32 - 11.0) / 8.0
+}
+
+/// `[16, k] · [k, 8]`, fragments gathered by hand from the documented layouts.
+fn multiply(opcode: &str, k: usize, bits: u32, encode: &dyn Fn(f32) -> u32) -> (Vec<f32>, Vec<f32>) {
+    let per_register = (32 / bits) as usize;
+    let (a_registers, b_registers) = (16 * k / 32 / per_register, 8 * k / 32 / per_register);
+    let pack = |at: &dyn Fn(usize) -> f32| {
+        (0..per_register).fold(0u32, |word, i| word | encode(at(i)) << (bits * i as u32 % 32))
+    };
+    let (mut a, mut b) = (Vec::new(), Vec::new());
+    for register in 0..a_registers {
+        for lane in 0..32 {
+            let (row, column) = (lane / 4 + 8 * (register % 2), per_register * (lane % 4 + 4 * (register / 2)));
+            a.push(pack(&|i| value(row * k + column + i)));
+        }
+    }
+    for register in 0..b_registers {
+        for lane in 0..32 {
+            let (row, column) = (per_register * (lane % 4 + 4 * register), lane / 4);
+            b.push(pack(&|i| value((row + i) * 8 + column + 5)));
+        }
+    }
+    let loads = |name: &str, base: u32, count: usize| -> String {
+        (0..count).map(|i| format!("ld.global.u32 %r{},[%{name}+{}];", base + i as u32, i * 128)).collect()
+    };
+    let list =
+        |base: u32, count: usize| (0..count).map(|i| format!("%r{}", base + i as u32)).collect::<Vec<_>>().join(",");
+    let body = format!(
+        "mov.u32 %r0,%tid.x; mul.wide.u32 %rd0,%r0,4; ld.param.u64 %rd1,[a]; add.s64 %rd1,%rd1,%rd0; ld.param.u64 %rd2,[b]; \
+         add.s64 %rd2,%rd2,%rd0; ld.param.u64 %rd3,[d]; add.s64 %rd3,%rd3,%rd0; {} {} mov.f32 %f0,0f3F800000; \
+         {opcode} {{%f1,%f2,%f3,%f4}},{{{}}},{{{}}},{{%f0,%f0,%f0,%f0}}; \
+         st.global.f32 [%rd3],%f1; st.global.f32 [%rd3+128],%f2; st.global.f32 [%rd3+256],%f3; st.global.f32 [%rd3+384],%f4;",
+        loads("rd1", 10, a_registers),
+        loads("rd2", 30, b_registers),
+        list(10, a_registers),
+        list(30, b_registers),
+    );
+    let host = Host::of_body(&body);
+    let d = host.upload(&[0f32; 128]);
+    let params = [Param::Wide(host.upload(&a)), Param::Wide(host.upload(&b)), Param::Wide(0), Param::Wide(d)];
+    let counters = host.run("k", line(1, 32), &params).unwrap_or_else(|report| panic!("{report}"));
+    assert_eq!(counters.matrix.values().next().unwrap().multiply_adds, 128 * k as u64);
+    let mut expected = vec![0.0; 128];
+    for register in 0..4 {
+        for lane in 0..32 {
+            let (row, column) = (lane / 4 + 8 * (register / 2), 2 * (lane % 4) + register % 2);
+            let products = (0..k).map(|i| value(row * k + i) * value(i * 8 + column + 5));
+            expected[register * 32 + lane] = 1.0 + products.sum::<f32>();
+        }
+    }
+    (host.download(d, 128), expected)
+}
+
+#[test]
+fn floats_of_every_shape() {
+    // The values are multiples of 1/8 below 2: products and sums are exact in every format.
+    let bf16 = |x: f32| u32::from(half::bf16::from_f32(x).to_bits());
+    let f16 = |x: f32| u32::from(half::f16::from_f32(x).to_bits());
+    let tf32 = |x: f32| x.to_bits();
+    for (opcode, k, bits, encode) in [
+        ("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32", 16, 16, &bf16 as &dyn Fn(f32) -> u32),
+        ("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32", 8, 16, &bf16),
+        ("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32", 16, 16, &f16),
+        ("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32", 8, 16, &f16),
+        ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32", 8, 32, &tf32),
+        ("mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32", 4, 32, &tf32),
+    ] {
+        let (got, expected) = multiply(opcode, k, bits, encode);
+        assert_eq!(got, expected, "{opcode}");
+    }
+}
+
+#[test]
+fn matrices_are_loaded_straight_and_transposed_and_stored_back() {
+    // A tile of two 8 × 8 matrices, one below the other, filled with 0, 1, 2, …
+    let body = |trans: &str| {
+        format!(
+            "mov.u32 %r0,%tid.x; mov.u32 %r3,tile; mul.lo.u32 %r1,%r0,16; and.b32 %r1,%r1,255; add.u32 %r1,%r1,%r3; mul.lo.u32 %r2,%r0,8; \
+             add.u32 %r2,%r2,%r3; mul.lo.u32 %r4,%r0,4; cvt.u16.u32 %h0,%r4; add.u16 %h1,%h0,1; add.u16 %h2,%h0,2; add.u16 %h3,%h0,3; \
+             mov.b64 %rd5,{{%h0,%h1,%h2,%h3}}; st.shared.b64 [%r2],%rd5; bar.sync 0; \
+             ldmatrix.sync.aligned.m8n8.x2{trans}.shared.b16 {{%r10,%r11}},[%r1]; \
+             ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,8; add.s64 %rd1,%rd1,%rd2; st.global.v2.u32 [%rd1],{{%r10,%r11}};"
+        )
+    };
+    for (trans, element) in
+        [("", (|g, p, i| 8 * g + 2 * p + i) as fn(u32, u32, u32) -> u32), (".trans", |g, p, i| 8 * (2 * p + i) + g)]
+    {
+        let host = Host::of_body(&body(trans));
+        let a = host.upload(&[0u32; 64]);
+        let counters = host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(0), Param::Wide(0), Param::Wide(0)]);
+        let counters = counters.unwrap_or_else(|report| panic!("{report}"));
+        let got = host.download::<u32>(a, 64);
+        for lane in 0..32 {
+            for matrix in 0..2 {
+                let at = |i| element(lane / 4, lane % 4, i) + 64 * matrix;
+                assert_eq!(
+                    got[(2 * lane + matrix) as usize],
+                    at(0) | at(1) << 16,
+                    "lane {lane}, matrix {matrix}{trans}"
+                );
+            }
+        }
+        assert_eq!((counters.shared_loads.transactions, counters.shared_loads.least), (2, 2));
+    }
+}
+
+#[test]
+fn copies_are_padded_with_zeros() {
+    let host = Host::of_body(
+        "mov.u32 %r0,%tid.x; mul.lo.u32 %r1,%r0,16; mov.u32 %r3,tile; add.u32 %r2,%r3,%r1; ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,16; \
+         add.s64 %rd1,%rd1,%rd2; setp.lt.u32 %p1,%r0,3; selp.u32 %r4,16,0,%p1; setp.eq.u32 %p2,%r0,3; selp.u32 %r4,6,%r4,%p2; \
+         cp.async.cg.shared.global [%r2],[%rd1],16,%r4; cp.async.wait_all; ld.shared.v4.u32 {%r5,%r6,%r7,%r8},[%r2]; \
+         ld.param.u64 %rd3,[b]; add.s64 %rd3,%rd3,%rd2; st.global.v4.u32 [%rd3],{%r5,%r6,%r7,%r8};",
+    );
+    // Three whole copies and six bytes: the buffer ends there.
+    let data: Vec<u8> = (1..=54).collect();
+    let (a, b) = (host.upload(&data), host.upload(&[9u8; 512]));
+    host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(b), Param::Wide(0), Param::Wide(0)])
+        .unwrap_or_else(|r| panic!("{r}"));
+    let mut expected = vec![0u8; 512];
+    expected[..54].copy_from_slice(&data);
+    assert_eq!(host.download::<u8>(b, 512), expected);
+}
