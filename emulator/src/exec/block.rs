@@ -201,6 +201,8 @@ impl super::scene::Grid<'_> {
             Special::DynamicSharedBytes => self.dynamic_shared,
             Special::TotalSharedBytes => self.shared_bytes,
             Special::ClusterNctaid(_) | Special::ClusterSize => 1,
+            Special::Environment(1) => (self.workspace >> 32) as u32,
+            Special::Environment(_) => self.workspace as u32,
             Special::GridId | Special::Clock | Special::Clock64 | Special::GlobalTimer => 0,
             Special::ClusterCtaid(_) | Special::ClusterRank => 0,
         })
