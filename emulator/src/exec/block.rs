@@ -17,7 +17,7 @@ const SHARE: u64 = 1 << 14;
 /// Rounds in which nothing but waiting happened, after which nothing else will.
 const IDLE_ROUNDS: u32 = 64;
 /// Warp instructions after which a block is taken to have no end.
-const STEPS_PER_BLOCK: u64 = 1 << 34;
+const STEPS_PER_BLOCK: u64 = 1 << 32;
 
 /// A block.
 #[derive(Default)]

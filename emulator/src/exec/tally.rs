@@ -143,12 +143,20 @@ fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
     if !collides {
         return 1;
     }
-    let active = addresses.iter().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1);
-    let mut all: Vec<u64> = active.flat_map(|(_, &address)| address / 4..address / 4 + words).collect();
-    all.sort_unstable();
-    all.dedup();
+    let (mut all, mut count) = ([0u64; 128], 0);
+    for (lane, &address) in addresses.iter().enumerate() {
+        if mask >> lane & 1 == 1 {
+            for word in address / 4..address / 4 + words {
+                all[count] = word;
+                count += 1;
+            }
+        }
+    }
+    all[..count].sort_unstable();
     let mut per_bank = [0u64; 32];
-    all.iter().for_each(|word| per_bank[(word % 32) as usize] += 1);
+    for (at, &word) in all[..count].iter().enumerate() {
+        per_bank[(word % 32) as usize] += u64::from(at == 0 || all[at - 1] != word);
+    }
     per_bank.into_iter().max().unwrap_or(1)
 }
 
