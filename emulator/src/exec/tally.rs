@@ -117,10 +117,11 @@ pub(crate) fn transactions(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64
 /// The most different words that one bank must serve.
 fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
     // In the common case each lane has banks of its own.
+    let (shift, last_group) = (2 + words.trailing_zeros(), 32 / words - 1);
     let (mut groups, mut lanes) = (0u32, 0);
     for (lane, &address) in addresses.iter().enumerate() {
         if mask >> lane & 1 == 1 {
-            groups |= 1 << (address / (4 * words) % (32 / words));
+            groups |= 1 << (address >> shift & last_group);
             lanes += 1;
         }
     }
