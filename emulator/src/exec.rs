@@ -8,6 +8,7 @@ pub(crate) mod carry;
 pub(crate) mod compare;
 pub(crate) mod convert;
 mod copies;
+mod directed;
 mod exchange;
 pub(crate) mod float;
 pub(crate) mod half;

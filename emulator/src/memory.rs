@@ -17,5 +17,7 @@ pub(crate) use shared::{Clash, ClashKind, Shared, Touch};
 pub(crate) const SHARED_WINDOW: u64 = 0x7d00_0000_0000;
 /// Where a thread's local memory appears among generic addresses.
 pub(crate) const LOCAL_WINDOW: u64 = 0x7e00_0000_0000;
-/// Bytes of either window.
+/// Where a kernel's parameters appear among generic addresses.
+pub(crate) const PARAM_WINDOW: u64 = 0x7f00_0000_0000;
+/// Bytes of each window.
 pub(crate) const WINDOW_BYTES: u64 = 1 << 32;

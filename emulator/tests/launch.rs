@@ -203,6 +203,33 @@ fn cooperative_blocks_wait_for_each_other() {
 }
 
 #[test]
+fn cooperative_groups_synchronise_the_grid() {
+    let (emulator, context) = context();
+    let stream = context.default_stream();
+    let function = kernel(&context, "cooperative", "neighbours");
+    let first: Vec<i32> = (0..8 * 64).map(|i| i * i % 17).collect();
+    let round = |x: Vec<i32>| (0..x.len()).map(|i| x[(i + 1) % x.len()] + x[(i + x.len() - 1) % x.len()]).collect();
+    let wanted: Vec<i32> = (0..3).fold(first.clone(), |x, _| round(x));
+    for seed in 0..3 {
+        emulator.configure_context(&format!(r#"{{"seed": {seed}}}"#)).unwrap();
+        let mut from = stream.clone_htod(&first).unwrap();
+        let mut to = stream.alloc_zeros::<i32>(first.len()).unwrap();
+        let mut builder = stream.launch_builder(&function);
+        builder.arg(&mut from).arg(&mut to).arg(&3i32);
+        unsafe { builder.launch_cooperative(line(8, 64)) }.unwrap();
+        assert_eq!(stream.clone_dtoh(&to).unwrap(), wanted, "seed {seed}");
+    }
+    // A grid that was not launched for it has no means to wait: CUDA's code traps.
+    emulator.configure_context(r#"{"reports": "keep"}"#).unwrap();
+    let mut from = stream.clone_htod(&first).unwrap();
+    let mut to = stream.alloc_zeros::<i32>(first.len()).unwrap();
+    let mut builder = stream.launch_builder(&function);
+    builder.arg(&mut from).arg(&mut to).arg(&3i32);
+    assert_eq!(code(unsafe { builder.launch(line(8, 64)) }), CUDA_ERROR_LAUNCH_FAILED);
+    assert_eq!(emulator.report().unwrap().unwrap().fault.kind, glimmer_emulator::Kind::Trap);
+}
+
+#[test]
 fn launches_with_attributes_are_launches() {
     let (_, context) = context();
     let stream = context.default_stream();

@@ -11,7 +11,7 @@ use super::lives::{self, Lives};
 use super::program::{Address, Fixed, Info, Operation, Program, Source, Step};
 use super::words;
 use crate::exec::lanes::Args;
-use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW};
+use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW};
 use crate::ptx::{Base, Function, Instruction, Operand, ParseError, Register, Space, Unit, Width};
 
 /// Predicate that is always true.
@@ -351,7 +351,11 @@ impl<'a> Lowering<'a> {
                 let (home, mut source) = self.home(name, *offset, at)?;
                 // A name used with a generic instruction stands for its place in its window.
                 if let (Space::Generic, Source::Bits(offset)) = (space, source) {
-                    let window = if home == Space::Shared { SHARED_WINDOW } else { LOCAL_WINDOW };
+                    let window = match home {
+                        Space::Shared => SHARED_WINDOW,
+                        Space::Param => PARAM_WINDOW,
+                        _ => LOCAL_WINDOW,
+                    };
                     source = Source::Bits(window + offset);
                 }
                 let space = if home == Space::Local && space == Space::Param { Space::Local } else { space };

@@ -13,7 +13,7 @@ pub(super) fn bytes(kind: &str) -> Option<u32> {
     Some(match kind {
         "b8" | "u8" | "s8" => 1,
         "b16" | "u16" | "s16" | "f16" | "bf16" => 2,
-        "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" => 4,
+        "b32" | "u32" | "s32" | "f32" | "f16x2" | "bf16x2" | "u16x2" | "s16x2" => 4,
         "b64" | "u64" | "s64" | "f64" => 8,
         "b128" => 16,
         _ => return None,

@@ -5,7 +5,7 @@ use super::notes::for_runs;
 use super::scene::{Outcome, Scene, lanes, outside};
 use crate::check::{Fault, Kind};
 use crate::decode::{Load, Store};
-use crate::memory::{Access, LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use crate::memory::{Access, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::ptx::Space;
 
 /// Lanes whose addresses are in one space.
@@ -26,11 +26,12 @@ impl Scene<'_, '_> {
                 .filter(|&lane| addresses[lane].wrapping_sub(window) < WINDOW_BYTES)
                 .fold(0, |all, lane| all | 1u32 << lane)
         };
-        let (shared, local) = (inside(SHARED_WINDOW), inside(LOCAL_WINDOW));
+        let (shared, local, parameters) = (inside(SHARED_WINDOW), inside(LOCAL_WINDOW), inside(PARAM_WINDOW));
         let parts = [
-            Part { space: Space::Global, mask: self.mask & !shared & !local, addresses },
+            Part { space: Space::Global, mask: self.mask & !shared & !local & !parameters, addresses },
             Part { space: Space::Shared, mask: shared, addresses: addresses.map(|a| a.wrapping_sub(SHARED_WINDOW)) },
             Part { space: Space::Local, mask: local, addresses: addresses.map(|a| a.wrapping_sub(LOCAL_WINDOW)) },
+            Part { space: Space::Param, mask: parameters, addresses: addresses.map(|a| a.wrapping_sub(PARAM_WINDOW)) },
         ];
         parts.into_iter().filter(|part| part.mask != 0).collect()
     }

@@ -143,12 +143,18 @@ impl<'g> Worker<'g> {
         }
         let barrier = std::mem::take(&mut block.barriers[id]);
         self.stirred = true;
+        let everyone_waits = barrier.waiting.count_ones() as usize == block.warps.len();
+        if everyone_waits {
+            block.shared.clock.sync_block();
+        }
         for (at, warp) in block.warps.iter_mut().enumerate() {
             if barrier.waiting >> at & 1 == 0 {
                 continue;
             }
-            block.shared.clock.acquire(at, &barrier.times);
-            block.shared.clock.sync_warp(at, !0, !0);
+            if !everyone_waits {
+                block.shared.clock.acquire(at, &barrier.times);
+                block.shared.clock.sync_warp(at, !0, !0);
+            }
             warp.at_barrier = None;
             for path in 0..warp.paths.len() {
                 let pc = warp.paths[path].pc;

@@ -17,7 +17,7 @@ const SHARE: u64 = 1 << 14;
 /// Rounds in which nothing but waiting happened, after which nothing else will.
 const IDLE_ROUNDS: u32 = 64;
 /// Warp instructions after which a block is taken to have no end.
-const STEPS_PER_BLOCK: u64 = 1 << 34;
+const STEPS_PER_BLOCK: u64 = 1 << 32;
 
 /// A block.
 #[derive(Default)]
@@ -201,6 +201,8 @@ impl super::scene::Grid<'_> {
             Special::DynamicSharedBytes => self.dynamic_shared,
             Special::TotalSharedBytes => self.shared_bytes,
             Special::ClusterNctaid(_) | Special::ClusterSize => 1,
+            Special::Environment(1) => (self.workspace >> 32) as u32,
+            Special::Environment(_) => self.workspace as u32,
             Special::GridId | Special::Clock | Special::Clock64 | Special::GlobalTimer => 0,
             Special::ClusterCtaid(_) | Special::ClusterRank => 0,
         })

@@ -79,8 +79,7 @@ fn single(name: &str, rest: &[&str], mode: Mode) -> Option<Alu> {
         ("min", ["NaN"]) => moded!(mode, |a, b| if a.is_nan() || b.is_nan() { NAN } else { minimum(a, b) }),
         ("max", ["NaN"]) => moded!(mode, |a, b| if a.is_nan() || b.is_nan() { NAN } else { maximum(a, b) }),
         ("copysign", []) => alu!(f32, f32 => f32, |a, b| b.copysign(a)),
-        ("add", [direction]) => directed_single(name, direction)?,
-        ("mul" | "fma" | "sub", [direction]) => directed_single(name, direction)?,
+        (_, [direction @ ("rz" | "rm" | "rp")]) => super::directed::single(name, direction)?,
         _ => return None,
     })
 }
@@ -145,62 +144,6 @@ pub(crate) fn exp2(x: f32) -> f32 {
     if x.is_nan() { f32::NAN } else { (sum * power) as f32 }
 }
 
-fn directed_single(name: &str, direction: &str) -> Option<Alu> {
-    macro_rules! towards {
-        ($direction:expr) => {
-            match name {
-                "add" => rare!(f32, f32 => f32, |a, b| directed(f64::from(a), 1.0, f64::from(b), $direction)),
-                "sub" => rare!(f32, f32 => f32, |a, b| directed(f64::from(a), 1.0, -f64::from(b), $direction)),
-                "mul" => rare!(f32, f32 => f32, |a, b| directed(f64::from(a), f64::from(b), -0.0, $direction)),
-                "fma" => rare!(f32, f32, f32 => f32, |a, b, c| {
-                    directed(f64::from(a), f64::from(b), f64::from(c), $direction)
-                }),
-                _ => return None,
-            }
-        };
-    }
-    Some(match direction {
-        "rz" => towards!(Direction::Zero),
-        "rm" => towards!(Direction::Down),
-        "rp" => towards!(Direction::Up),
-        _ => return None,
-    })
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Direction {
-    Zero,
-    Down,
-    Up,
-}
-
-/// `a·b + c` of f32 values, rounded in a direction.
-fn directed(a: f64, b: f64, c: f64, direction: Direction) -> f32 {
-    let product = a * b;
-    let sum = product + c;
-    // -0 as the addend of a product keeps its sign; a true sum of opposite values is -0 only when rounding down.
-    if sum == 0.0 && product != 0.0 && direction == Direction::Down {
-        return -0.0;
-    }
-    let (sum, rest) = (round_to_odd(product, c, sum), 0.0);
-    let near = sum as f32;
-    let wide = f64::from(near);
-    if !near.is_finite() && !sum.is_finite() || wide + rest == sum {
-        return near;
-    }
-    let too_far = match direction {
-        Direction::Zero => wide.abs() > sum.abs(),
-        Direction::Down => wide > sum,
-        Direction::Up => wide < sum,
-    };
-    match (too_far, direction) {
-        (false, _) => near,
-        (true, Direction::Zero) => f32::from_bits(near.to_bits() - 1),
-        (true, Direction::Down) => near.next_down(),
-        (true, Direction::Up) => near.next_up(),
-    }
-}
-
 /// `x + y`, whose nearest f64 is `sum`, with the last bit set if anything was lost: rounding this once more, to far fewer bits,
 /// is then as good as rounding the exact sum.
 #[inline(always)]
@@ -233,6 +176,7 @@ fn double(name: &str, modifiers: &[&str]) -> Option<Alu> {
         ("max", []) => alu!(f64, f64 => f64, |a, b| {
             if a == b { f64::from_bits(a.to_bits() & b.to_bits()) } else if a > b || b.is_nan() { a } else { b }
         }),
+        (_, [direction @ ("rz" | "rm" | "rp")]) => super::directed::double(name, direction)?,
         _ => return None,
     })
 }

@@ -66,6 +66,11 @@ fn plain(name: &str, kind: &str) -> Option<Alu> {
         ("max", "s32") => alu!(i32, i32 => i32, |a, b| a.max(b)),
         ("max", "u64") => alu!(u64, u64 => u64, |a, b| a.max(b)),
         ("max", "s64") => alu!(i64, i64 => i64, |a, b| a.max(b)),
+        ("add", "u16x2" | "s16x2") => rare!(u32, u32 => u32, |a, b| pairs(a, b, |a, b| a.wrapping_add(b))),
+        ("min", "u16x2") => rare!(u32, u32 => u32, |a, b| pairs(a, b, |a, b| a.min(b))),
+        ("max", "u16x2") => rare!(u32, u32 => u32, |a, b| pairs(a, b, |a, b| a.max(b))),
+        ("min", "s16x2") => rare!(u32, u32 => u32, |a, b| pairs(a, b, |a, b| (a as i16).min(b as i16) as u16)),
+        ("max", "s16x2") => rare!(u32, u32 => u32, |a, b| pairs(a, b, |a, b| (a as i16).max(b as i16) as u16)),
         ("sad", "u32") => rare!(u32, u32, u32 => u32, |a, b, c| c.wrapping_add(a.abs_diff(b))),
         ("sad", "s32") => rare!(i32, i32, u32 => u32, |a, b, c| c.wrapping_add(a.abs_diff(b))),
         _ => return None,
@@ -229,6 +234,7 @@ fn funnel(name: &str, modifiers: &[&str], kind: &str) -> Option<Alu> {
         ("dp4a", ["s32"], "u32") => {
             alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as i8 as i32, |x| x as u8 as i32))
         }
+        ("dp2a", [half, a], b) => return two_products(half, a, b),
         ("dp4a", ["u32"], "u32") => return bits("dp4a", "u32"),
         ("dp4a", ["s32"], "s32") => return bits("dp4a", "s32"),
         _ => return None,
@@ -292,6 +298,30 @@ fn permute(a: u32, b: u32, selector: u32) -> u32 {
         u32::from(byte) << (8 * i)
     };
     pick(0) | pick(1) | pick(2) | pick(3)
+}
+
+/// Both halves of a word, each for itself.
+fn pairs(a: u32, b: u32, f: impl Fn(u16, u16) -> u16) -> u32 {
+    u32::from(f((a >> 16) as u16, (b >> 16) as u16)) << 16 | u32::from(f(a as u16, b as u16))
+}
+
+/// `dp2a`: the two halves of a with two bytes of b, the low ones or the high ones.
+fn two_products(half: &str, a: &str, b: &str) -> Option<Alu> {
+    fn sum(a: u32, b: u32, c: u32, x: impl Fn(u16) -> i32, y: impl Fn(u8) -> i32) -> u32 {
+        let products = [(a as u16, b as u8), ((a >> 16) as u16, (b >> 8) as u8)];
+        products.into_iter().fold(c, |sum, (a, b)| sum.wrapping_add(x(a).wrapping_mul(y(b)) as u32))
+    }
+    Some(match (half, a, b) {
+        ("lo", "s32", "s32") => {
+            rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b, c, |x| x as i16 as i32, |y| y as i8 as i32))
+        }
+        ("hi", "s32", "s32") => {
+            rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b >> 16, c, |x| x as i16 as i32, |y| y as i8 as i32))
+        }
+        ("lo", "u32", "u32") => rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b, c, i32::from, i32::from)),
+        ("hi", "u32", "u32") => rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b >> 16, c, i32::from, i32::from)),
+        _ => return None,
+    })
 }
 
 #[inline(always)]

@@ -55,6 +55,8 @@ pub struct Settings {
 
 /// Rounds that a block is given before the next one is begun beside it, where blocks wait for each other.
 const PATIENCE: u64 = 1024;
+/// Bytes of a cooperative grid's workspace: its size and a counter, and room to spare.
+const WORKSPACE_BYTES: u64 = 64;
 /// Blocks that are under way at once where only one should be needed.
 const BLOCKS_AT_ONCE: usize = 64;
 
@@ -62,10 +64,25 @@ const BLOCKS_AT_ONCE: usize = 64;
 #[allow(clippy::result_large_err, reason = "a launch fails once")]
 pub fn launch(launch: &Launch, memory: &Memory, settings: &Settings) -> Result<Counters, Report> {
     refuse(launch, settings).map_or(Ok(()), |what| Err(Report::refused(launch.kernel.name(), what)))?;
+    if launch.cooperative == Cooperation::None {
+        return run(launch, memory, settings, 0);
+    }
+    // Grids that wait for themselves count their blocks in memory that the driver provides.
+    let full = || Report::refused(launch.kernel.name(), "no memory left for the grid's barrier");
+    let workspace = memory.alloc(WORKSPACE_BYTES).ok_or_else(full)?;
+    let filled = memory.fill(workspace, &[0], WORKSPACE_BYTES);
+    let outcome = filled.map_err(|_| full()).and_then(|()| run(launch, memory, settings, workspace));
+    // It is there: nobody else knows of it.
+    let _ = memory.free(workspace);
+    outcome
+}
+
+#[allow(clippy::result_large_err, reason = "a launch fails once")]
+fn run(launch: &Launch, memory: &Memory, settings: &Settings, workspace: u64) -> Result<Counters, Report> {
     let together = launch.cooperative == Cooperation::Grid;
     let in_order = together || launch.kernel.program.order.sensitive;
     let on_race = if in_order { OnRace::Report } else { OnRace::Note };
-    let grid = grid(launch, memory, settings, (in_order, on_race));
+    let grid = Grid { workspace, ..grid(launch, memory, settings, (in_order, on_race)) };
     let blocks = Blocks::new(launch.grid.iter().product(), settings.seed);
     let done =
         if in_order { run_in_order(&grid, &blocks, together) } else { run_beside(&grid, &blocks, settings.threads) };
@@ -134,6 +151,7 @@ fn grid<'a>(
         checks: settings.checks,
         seed: settings.seed,
         multiprocessors: settings.device.multiprocessors,
+        workspace: 0,
         meetings: in_order.then(Mutex::default),
         raced: AtomicU64::new(u64::MAX),
         on_race,

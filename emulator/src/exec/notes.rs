@@ -5,6 +5,7 @@ use super::scene::{OnRace, Outcome, Party, Scene, Trouble, lanes};
 use super::tally;
 use crate::check::{Fault, Kind, Strictness};
 use crate::memory::{Access, Clash, ClashKind, Races, Reading, Touch, Touching};
+use crate::ptx::Space;
 
 impl Scene<'_, '_> {
     pub(super) fn count_shared(&mut self, part: &Part, bytes: u32) {
@@ -15,6 +16,10 @@ impl Scene<'_, '_> {
     }
 
     pub(super) fn count_global(&mut self, part: &Part, bytes: u32) {
+        // Constants have a cache of their own.
+        if part.space == Space::Const {
+            return;
+        }
         let (sectors, least) = tally::sectors(&part.addresses, part.mask, bytes);
         let tick = self.tick();
         tick.transactions += sectors;

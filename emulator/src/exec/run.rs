@@ -99,15 +99,7 @@ impl<'g> Worker<'g> {
                     warp.paths[path].pc = pc;
                     match self.perform(block, (index, path), mask)? {
                         Flow::Next => pc += 1,
-                        Flow::Yield => {
-                            block.warps[index].paths[path].pc = pc + 1;
-                            return Ok(Flow::Yield);
-                        }
-                        Flow::Park(wait) => {
-                            block.warps[index].paths[path].wait = wait;
-                            return Ok(Flow::Park(wait));
-                        }
-                        Flow::Anew => return Ok(Flow::Anew),
+                        flow => return Ok(block.warps[index].pause(path, flow)),
                     }
                 }
             }
@@ -189,6 +181,16 @@ impl Operation {
 }
 
 impl super::warp::Warp {
+    /// A path stops for now.
+    fn pause(&mut self, path: usize, flow: Flow) -> Flow {
+        match flow {
+            Flow::Yield => self.paths[path].pc += 1,
+            Flow::Park(wait) => self.paths[path].wait = wait,
+            Flow::Next | Flow::Anew => {}
+        }
+        flow
+    }
+
     /// The second half of `setp`.
     fn combine(&mut self, combine: &Combine, mask: u32) {
         use crate::decode::Logic;

@@ -19,6 +19,8 @@ pub(crate) struct Grid<'a> {
     pub checks: Checks,
     pub seed: u64,
     pub multiprocessors: u32,
+    /// Where the blocks of a cooperative launch count each other; 0 if they may not wait for each other.
+    pub workspace: u64,
     /// How blocks come to know of each other; none where they run side by side.
     pub meetings: Option<std::sync::Mutex<super::meetings::Meetings>>,
     /// The lowest address that blocks race on.

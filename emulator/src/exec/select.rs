@@ -1,7 +1,7 @@
 //! Moves, selections, logic of predicates, and what becomes of addresses.
 
-use super::lanes::{Args, Registers, Run, binary, put, quaternary, ternary, unary, versions};
-use crate::memory::{LOCAL_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
+use super::lanes::{Args, Registers, Run, binary, one_version, put, quaternary, ternary, unary, versions};
+use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::ptx::Space;
 
 /// `d = a`.
@@ -168,6 +168,12 @@ pub(crate) fn convert_address(space: Space, way: Way) -> Run {
         (Space::Local, Way::ToSpace) => {
             versions!(|r: &mut Registers, g: &Args, m: u32| unary(r, g, m, |a: u64| a.wrapping_sub(LOCAL_WINDOW)))
         }
+        (Space::Param, Way::ToGeneric) => one_version!(|r: &mut Registers, g: &Args, m: u32| {
+            unary(r, g, m, |a: u64| a.wrapping_add(PARAM_WINDOW));
+        }),
+        (Space::Param, Way::ToSpace) => one_version!(|r: &mut Registers, g: &Args, m: u32| {
+            unary(r, g, m, |a: u64| a.wrapping_sub(PARAM_WINDOW));
+        }),
         _ => copy_wide(),
     }
 }
@@ -182,9 +188,12 @@ pub(crate) fn is_in_space(space: Space) -> Run {
             let shared = r.predicates[g.d as usize];
             in_window(r, g, m, LOCAL_WINDOW);
             let local = r.predicates[g.d as usize];
-            put_predicate(r, g.d, !(shared | local), m);
+            in_window(r, g, m, PARAM_WINDOW);
+            let parameter = r.predicates[g.d as usize];
+            put_predicate(r, g.d, !(shared | local | parameter), m);
         },
-        // A constant or a parameter has a generic address only if somebody asked for one, which is not supported.
+        Space::Param => |r, g, m| in_window(r, g, m, PARAM_WINDOW),
+        // Constants lie among the global variables, where nobody can tell them apart.
         _ => |r, g, m| put_predicate(r, g.d, 0, m),
     }
 }

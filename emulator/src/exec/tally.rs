@@ -117,10 +117,11 @@ pub(crate) fn transactions(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64
 /// The most different words that one bank must serve.
 fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
     // In the common case each lane has banks of its own.
+    let (shift, last_group) = (2 + words.trailing_zeros(), 32 / words - 1);
     let (mut groups, mut lanes) = (0u32, 0);
     for (lane, &address) in addresses.iter().enumerate() {
         if mask >> lane & 1 == 1 {
-            groups |= 1 << (address / (4 * words) % (32 / words));
+            groups |= 1 << (address >> shift & last_group);
             lanes += 1;
         }
     }
@@ -143,12 +144,20 @@ fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
     if !collides {
         return 1;
     }
-    let active = addresses.iter().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1);
-    let mut all: Vec<u64> = active.flat_map(|(_, &address)| address / 4..address / 4 + words).collect();
-    all.sort_unstable();
-    all.dedup();
+    let (mut all, mut count) = ([0u64; 128], 0);
+    for (lane, &address) in addresses.iter().enumerate() {
+        if mask >> lane & 1 == 1 {
+            for word in address / 4..address / 4 + words {
+                all[count] = word;
+                count += 1;
+            }
+        }
+    }
+    all[..count].sort_unstable();
     let mut per_bank = [0u64; 32];
-    all.iter().for_each(|word| per_bank[(word % 32) as usize] += 1);
+    for (at, &word) in all[..count].iter().enumerate() {
+        per_bank[(word % 32) as usize] += u64::from(at == 0 || all[at - 1] != word);
+    }
     per_bank.into_iter().max().unwrap_or(1)
 }
 

@@ -58,6 +58,11 @@ impl Races {
             if old | mine == old && old >> 3 == at.block + 1 {
                 continue;
             }
+            // Nor need anybody where several have done the same already, and nothing that is at odds with it.
+            let same = old >> 3 == SEVERAL && old & at.access as u32 != 0;
+            if same && !at.is_conflict(old & KINDS) {
+                continue;
+            }
             if let Some(other) = join(cell, old, (me, mine), ordered)
                 && at.is_conflict(cell.load(Relaxed) & KINDS)
             {

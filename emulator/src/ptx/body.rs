@@ -277,6 +277,8 @@ fn special(word: &str) -> Option<Special> {
         "%nclusterid" => Special::NClusterId(axis),
         "%cluster_ctarank" => Special::ClusterRank,
         "%cluster_nctarank" => Special::ClusterSize,
+        "%envreg1" => Special::Environment(1),
+        "%envreg2" => Special::Environment(2),
         "%laneid" => Special::LaneId,
         "%warpid" => Special::WarpId,
         "%nwarpid" => Special::NWarpId,

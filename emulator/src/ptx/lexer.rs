@@ -111,9 +111,12 @@ impl Lexer<'_> {
 
     fn word(&mut self) -> Token {
         let start = self.at;
+        // `.reg.b32` is a directive and a type; the dots inside an opcode belong to it.
+        let directive = self.peek(0) == b'.';
         self.at += 1;
         loop {
             match (self.peek(0), self.peek(1)) {
+                (b'.', _) if directive => break,
                 (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'$' | b'.', _) => self.at += 1,
                 (b':', b':') => self.at += 2,
                 _ => break,

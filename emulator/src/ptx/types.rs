@@ -165,6 +165,8 @@ pub enum Special {
     Clock,
     Clock64,
     GlobalTimer,
+    /// Where the driver tells a kernel of things; what is in 1 and 2 is the address of a cooperative grid's workspace.
+    Environment(u8),
     DynamicSharedBytes,
     TotalSharedBytes,
     ClusterCtaid(u8),

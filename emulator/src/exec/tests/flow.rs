@@ -123,3 +123,12 @@ fn functions_are_called_and_return_early() {
     let expected: Vec<u32> = (0..32u32).map(|i| if i * 30 > 100 { i * 30 } else { i * 60 }).collect();
     assert_eq!(host.download::<u32>(a, 32), expected);
 }
+
+#[test]
+fn parameters_have_generic_addresses() {
+    let body = "mov.b64 %rd5,b; cvta.param.u64 %rd6,%rd5; ld.u32 %r20,[%rd6]; ld.param.u32 %r21,[%rd5+4]; add.u32 %r20,%r20,%r21;";
+    let host = Host::of_body(&format!("{body} ld.param.u64 %rd1,[a]; st.global.u32 [%rd1],%r20;"));
+    let a = host.upload(&[0u32]);
+    host.run("k", line(1, 1), &[Param::Wide(a), Param::Wide(7 << 32 | 5), Param::Wide(0), Param::Wide(0)]).unwrap();
+    assert_eq!(host.download::<u32>(a, 1), [12]);
+}

@@ -72,6 +72,14 @@ impl Clock {
         self.settle(warp);
     }
 
+    /// All warps meet.
+    pub fn sync_block(&mut self) {
+        self.now += 1;
+        for warp in &mut self.warps {
+            *warp = Warp { known: [self.now; 32], full: self.now, safe: self.now, lanes: None };
+        }
+    }
+
     /// Lanes `mask` of a warp meet, of those `alive`.
     pub fn sync_warp(&mut self, warp: usize, mask: u32, alive: u32) {
         self.now += 1;
