@@ -7,7 +7,7 @@ use super::learned::{self, Asked, Learned};
 use super::plan::Plan;
 use super::settings::{Gold, Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
-use super::substitute::substitute;
+use super::substitute::{rename, substitute};
 use super::texts::Texts;
 use crate::backend::Backend;
 use crate::eval::{self, Corpus, Prompts, Retrieved, Task, build_memory, memory_fingerprint};
@@ -223,9 +223,12 @@ impl Data {
         if random::unit(stream.bits(0)) >= how.substitute {
             return Ok(drawn);
         }
+        let titles = self.texts.titles(&drawn.numbers)?;
+        if let Some(renamed) = rename(&drawn, &titles, self.texts.prompts.tokenizer.vocab_size(), stream) {
+            return Ok(renamed);
+        }
         let other = &learned.asked[random::within(stream.bits(1), learned.asked.len())].answers[0];
-        let other = self.texts.answer(other, how.target_tokens)?;
-        Ok(substitute(drawn, &other, self.texts.prompts.tokenizer.vocab_size(), stream))
+        Ok(substitute(drawn, &self.texts.answer(other, how.target_tokens)?))
     }
 
     /// The first of the examples that were kept back: passages, corrupted the same way each time. None for tasks,

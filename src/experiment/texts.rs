@@ -73,6 +73,19 @@ impl Texts {
         Ok(self.prompts.passages(passages)?.into_iter().map(|fitted| fitted.ids).collect())
     }
 
+    /// The tokens of the titles of the corpus's passages, by number.
+    ///
+    /// # Errors
+    /// Those of the tokenizer, and a damaged corpus.
+    pub fn titles(&self, numbers: &[u32]) -> Result<Vec<Vec<u32>>> {
+        let Some(corpus) = &self.corpus else { return Ok(Vec::new()) };
+        let title = |&number: &u32| {
+            let title = corpus.passage(number as usize)?.title;
+            self.prompts.tokenizer.encode_without_eos(&title)
+        };
+        numbers.iter().map(title).collect()
+    }
+
     /// An answer's tokens, at most so many, and the end of text.
     ///
     /// # Errors
