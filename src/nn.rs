@@ -10,7 +10,10 @@ mod tree;
 pub use attention::{Attention, AttentionSaved, CrossMemory, CrossSaved};
 pub use block::{DecoderBlock, EncoderBlock, encode};
 pub use feed_forward::{FeedForward, FeedForwardSaved};
-pub use stack::{DecoderSaved, EncoderSaved, Recompute, decode_backward, decode_saved, encode_backward, encode_saved};
+pub use stack::{
+    DecoderGrads, DecoderSaved, EncoderGrads, EncoderSaved, Over, Recompute, Within, decode_backward, decode_saved,
+    encode_backward, encode_saved,
+};
 pub(crate) use tree::tree;
 pub use tree::{Leaf, Tree};
 

@@ -50,13 +50,27 @@ impl<B: Backward, S> Kept<B, S> {
     }
 }
 
+/// What one encoder layer saves.
+type EncoderLayer<B> = (AttentionSaved<B>, FeedForwardSaved<B>);
+/// What one decoder layer saves.
+type DecoderLayer<B> = (AttentionSaved<B>, CrossSaved<B>, FeedForwardSaved<B>);
+
+/// Which rows attend to one another, and their position bias.
+pub type Within<'a, B> = (&'a Segments<B>, Bias<'a, B>);
+/// The encoder's output, and which of it each answer reads.
+pub type Over<'a, B> = (&'a Mat<B>, &'a Segments<B>);
+/// Where encoder layers put their gradients: of the blocks, of the position bias, of the residual stream.
+pub type EncoderGrads<'a, B> = (&'a mut [EncoderBlock<Grad<B>>], &'a mut Grad<B>, &'a mut Mat<B>);
+/// Where decoder layers put theirs: of the blocks, of the position bias, of the encoder's output, of the residual stream.
+pub type DecoderGrads<'a, B> = (&'a mut [DecoderBlock<Grad<B>>], &'a mut Grad<B>, &'a mut Mat<B>, &'a mut Mat<B>);
+
 /// What encoder layers keep for their backward pass, first to last.
 #[must_use = "a training step that drops this has no gradient"]
-pub struct EncoderSaved<B: Backend>(Vec<Kept<B, (AttentionSaved<B>, FeedForwardSaved<B>)>>);
+pub struct EncoderSaved<B: Backend>(Vec<Kept<B, EncoderLayer<B>>>);
 
 /// What decoder layers keep for their backward pass, first to last.
 #[must_use = "a training step that drops this has no gradient"]
-pub struct DecoderSaved<B: Backend>(Vec<Kept<B, (AttentionSaved<B>, CrossSaved<B>, FeedForwardSaved<B>)>>);
+pub struct DecoderSaved<B: Backend>(Vec<Kept<B, DecoderLayer<B>>>);
 
 impl<B: Backward> EncoderBlock<Mat<B>> {
     fn forward_saved(
@@ -64,9 +78,9 @@ impl<B: Backward> EncoderBlock<Mat<B>> {
         be: &B,
         shape: &Shape,
         x: Mat<B>,
-        within: (&Segments<B>, Bias<'_, B>),
+        within: Within<'_, B>,
         noise: &mut Noise,
-    ) -> (Mat<B>, (AttentionSaved<B>, FeedForwardSaved<B>)) {
+    ) -> (Mat<B>, EncoderLayer<B>) {
         let (x, attention) = self.attention.forward_saved(be, shape, x, within, noise);
         let (x, feed_forward) = self.feed_forward.forward_saved(be, shape, x, noise);
         (x, (attention, feed_forward))
@@ -79,9 +93,9 @@ impl<B: Backward> DecoderBlock<Mat<B>> {
         be: &B,
         shape: &Shape,
         x: Mat<B>,
-        ((rows, bias), (encoded, cols)): ((&Segments<B>, Bias<'_, B>), (&Mat<B>, &Segments<B>)),
+        ((rows, bias), (encoded, cols)): (Within<'_, B>, Over<'_, B>),
         noise: &mut Noise,
-    ) -> (Mat<B>, (AttentionSaved<B>, CrossSaved<B>, FeedForwardSaved<B>)) {
+    ) -> (Mat<B>, DecoderLayer<B>) {
         let (x, attention) = self.attention.forward_saved(be, shape, x, (rows, bias), noise);
         let (x, cross) = self.cross.forward_cross_saved(be, shape, x, (rows, encoded, cols), noise);
         let (x, feed_forward) = self.feed_forward.forward_saved(be, shape, x, noise);
@@ -112,8 +126,8 @@ pub fn encode_backward<B: Backward>(
     be: &B,
     shape: &Shape,
     (blocks, saved): (&[EncoderBlock<Mat<B>>], EncoderSaved<B>),
-    (rows, bias): (&Segments<B>, Bias<'_, B>),
-    (grads, dbias, dx): (&mut [EncoderBlock<Grad<B>>], &mut Grad<B>, &mut Mat<B>),
+    (rows, bias): Within<'_, B>,
+    (grads, dbias, dx): EncoderGrads<'_, B>,
 ) {
     for ((block, kept), grad) in blocks.iter().zip(saved.0).zip(grads).rev() {
         let (attention, feed_forward) = kept.saved(|x, noise| block.forward_saved(be, shape, x, (rows, bias), noise));
@@ -128,7 +142,7 @@ pub fn decode_saved<B: Backward>(
     shape: &Shape,
     blocks: &[DecoderBlock<Mat<B>>],
     (mut x, rows, bias): (Mat<B>, &Segments<B>, Bias<'_, B>),
-    (encoded, noise, recompute): ((&Mat<B>, &Segments<B>), &mut Noise, Recompute),
+    (encoded, noise, recompute): (Over<'_, B>, &mut Noise, Recompute),
 ) -> (Mat<B>, DecoderSaved<B>) {
     let mut all = Vec::with_capacity(blocks.len());
     for block in blocks {
@@ -146,8 +160,8 @@ pub fn decode_backward<B: Backward>(
     be: &B,
     shape: &Shape,
     (blocks, saved): (&[DecoderBlock<Mat<B>>], DecoderSaved<B>),
-    ((rows, bias), (encoded, cols)): ((&Segments<B>, Bias<'_, B>), (&Mat<B>, &Segments<B>)),
-    (grads, dbias, dencoded, dx): (&mut [DecoderBlock<Grad<B>>], &mut Grad<B>, &mut Mat<B>, &mut Mat<B>),
+    ((rows, bias), (encoded, cols)): (Within<'_, B>, Over<'_, B>),
+    (grads, dbias, dencoded, dx): DecoderGrads<'_, B>,
 ) {
     for ((block, kept), grad) in blocks.iter().zip(saved.0).zip(grads).rev() {
         let (attention, cross, feed_forward) =

@@ -119,31 +119,39 @@ pub fn gradients<B: Backward>(
     let (logits, taught) = decoder.teach_saved(be, model, &evidence, &targets, (&mut noise, pass.recompute));
     let (log_probs, dlogits) = be.cross_entropy(logits, &be.upload(targets.concat()), pass.lm_scale);
     let distilled = (pass.distill_scale > 0.0).then(|| distill(reader, &ranked, &joined.groups, (&targets, pass)));
-    let (divergences, dscores) = distilled.transpose()?.unzip();
+    let distilled = distilled.transpose()?;
 
     let into = (&mut grads.decoder, &mut *grads.encoder.embedding);
     let devidence = decoder.teach_backward(be, &reader.config, (taught, &dlogits), &evidence, into);
     let mut dlive_a = be.zeros(ranked.live_a.rows.rows, reader.config.d_model);
     read.backward(reader, devidence, (&ranked.live_a, &chosen), (grads, &mut dlive_a));
-    let dh = ranked.backward(reader, dscores.as_ref(), dlive_a, grads);
+    let dh = ranked.backward(reader, distilled.as_ref().map(|d| &d.dscores), dlive_a, grads);
     joined.backward(reader, &dh, grads);
 
     let sum = |values: Vec<B::Wide>| values.into_iter().map(Element::to_f64).sum::<f64>();
     Ok(Losses {
         lm: -sum(be.download(&log_probs)?),
         tokens: targets.iter().map(|target| target.len()).sum(),
-        distill: divergences.map_or(Ok(0.0), |divergences| be.download(&divergences).map(sum))?,
+        distill: distilled.map_or(Ok(0.0), |d| be.download(&d.divergences).map(sum))?,
         questions: batch.len(),
     })
 }
 
-/// Divergences and the gradient of the scores, with every passage given to the decoder by itself.
+/// What the distillation comes to.
+struct Distilled<B: Backward> {
+    /// Of each question.
+    divergences: B::Buf<B::Wide>,
+    /// `[passages, 1]`.
+    dscores: Mat<B>,
+}
+
+/// The distillation, with every passage given to the decoder by itself.
 fn distill<B: Backward>(
     reader: &Reader<B>,
     ranked: &Ranked<B>,
     groups: &Segments<B>,
     (targets, pass): (&[&[u32]], &Pass),
-) -> Result<(B::Buf<B::Wide>, Mat<B>)> {
+) -> Result<Distilled<B>> {
     let be = &reader.be;
     let everything = Selection::all(be, ranked.live_a.segments.count);
     let encoded = reader.finish(&ranked.live_a, &everything);
@@ -155,7 +163,7 @@ fn distill<B: Backward>(
     let (decoder, embedding) = (&reader.weights.decoder, &reader.weights.encoder.embedding);
     let logits = decoder.teach(be, &reader.config, embedding, &evidence, &repeated);
     let log_probs = be.log_prob(&logits, &be.upload(repeated.concat()));
-    Ok(be.distill(Distill {
+    let (divergences, dscores) = be.distill(Distill {
         scores: &ranked.scores,
         log_probs: &log_probs,
         answers: &Segments::packed(be, repeated.iter().map(|target| target.len())),
@@ -164,5 +172,6 @@ fn distill<B: Backward>(
         direction: reader.glimmer.distill_direction,
         answer: reader.glimmer.answer_log_prob,
         scale: pass.distill_scale,
-    }))
+    });
+    Ok(Distilled { divergences, dscores })
 }
