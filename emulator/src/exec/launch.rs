@@ -155,6 +155,7 @@ fn grid<'a>(
         meetings: in_order.then(Mutex::default),
         raced: AtomicU64::new(u64::MAX),
         on_race,
+        watched: Mutex::default(),
     }
 }
 
