@@ -187,6 +187,22 @@ fn reports_say_who_where_and_by_how_much() {
 }
 
 #[test]
+fn reports_do_not_depend_on_the_number_of_threads() {
+    for (name, _) in kernels(BUGS) {
+        let report = |threads: usize| {
+            let (emulator, context) = context();
+            let options = format!(r#"{{"seed": 3, "reports": "keep", "threads": {threads}}}"#);
+            emulator.configure_context(&options).unwrap();
+            launch(&context, "bugs", &name).unwrap_err();
+            emulator.report_json().unwrap()
+        };
+        let alone = report(1);
+        assert_eq!(alone, report(2), "{name}");
+        assert_eq!(alone, report(5), "{name}");
+    }
+}
+
+#[test]
 fn what_is_not_to_be_checked_is_let_pass() {
     let (emulator, context) = context();
     emulator.configure_context(r#"{"checks": {"uninitialised": "ignore", "shared_races": "ignore"}}"#).unwrap();
