@@ -126,7 +126,9 @@ fn bounds(cursor: &mut Cursor) -> Result<Bounds, ParseError> {
             }
             ".minnctapersm" => bounds.min_blocks = Some(cursor.integer()? as u32),
             ".maxnreg" => bounds.max_registers = Some(cursor.integer()? as u32),
-            ".noreturn" | ".explicitcluster" => {}
+            ".noreturn" | ".explicitcluster" | ".blocksareclusters" => {}
+            ".maxclusterrank" => drop(cursor.integer()?),
+            ".reqnctapercluster" => drop(cursor.extents()?),
             ".pragma" => {
                 cursor.take()?;
                 cursor.expect(';')?;
