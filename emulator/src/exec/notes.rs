@@ -57,7 +57,7 @@ impl Scene<'_, '_> {
         let checks = &self.grid.checks;
         let (kind, what, strictness) = match clash.what {
             ClashKind::Unwritten => {
-                (Kind::Uninitialised, "shared memory that the block never wrote", checks.uninitialised)
+                (Kind::Uninitialised, "shared memory that nobody in the block has written so far", checks.uninitialised)
             }
             ClashKind::Pending => {
                 let what = "shared memory that a cp.async is on its way to, which was not waited for";
@@ -140,8 +140,15 @@ impl Scene<'_, '_> {
             let at = regions.of(lane);
             let region = &self.grid.view.regions[at];
             let races = self.grid.view.races[at].get_or_init(|| Races::new(region, program.granules.global));
-            let touching =
-                Touching { offset: address - region.address, address, bytes, block: self.block, access, reading };
+            let touching = Touching {
+                offset: address - region.address,
+                address,
+                bytes,
+                block: self.block,
+                access,
+                reading,
+                company: self.grid.company,
+            };
             let outcome = match races.note(touching, &|other| self.is_ordered(other)) {
                 Ok(()) => Ok(()),
                 Err(conflict) => self.race((part, access), conflict.address, conflict.other),
