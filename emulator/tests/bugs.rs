@@ -164,6 +164,19 @@ fn a_fault_stays_with_its_context_as_a_drivers_does() {
     }
 }
 
+#[test]
+fn a_fault_can_wait_for_the_next_call() {
+    let (emulator, context) = context();
+    emulator.configure_context(r#"{"reports": "keep", "faults": "fail_the_next_call"}"#).unwrap();
+    let stream = context.default_stream();
+    let y = stream.alloc_zeros::<f32>(COUNT).unwrap().leak();
+    let function = kernel(&context, "bugs", "off_by_one");
+    let count = COUNT as i32;
+    unsafe { stream.launch_builder(&function).arg(&y).arg(&y).arg(&count).launch(shape("off_by_one")) }.unwrap();
+    assert_eq!(code(stream.synchronize()), sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+    assert!(emulator.report().unwrap().is_some());
+}
+
 fn launch_clean(context: &Arc<CudaContext>) -> Result<(), DriverError> {
     let stream = context.default_stream();
     stream.clone_htod(&[1.0f32])?;
