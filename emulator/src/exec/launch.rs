@@ -54,7 +54,7 @@ pub struct Settings {
 }
 
 /// Rounds that a block is given before the next one is begun beside it, where blocks wait for each other.
-const PATIENCE: u64 = 1024;
+const PATIENCE: u64 = 64;
 /// Bytes of a cooperative grid's workspace: its size and a counter, and room to spare.
 const WORKSPACE_BYTES: u64 = 64;
 /// Blocks that are under way at once where only one should be needed.
