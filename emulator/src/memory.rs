@@ -9,7 +9,7 @@ mod shared;
 pub(crate) use global::View;
 pub use global::{Allocation, Memory};
 pub(crate) use local::Local;
-pub(crate) use races::{Access, Races, Reading, Touching};
+pub(crate) use races::{Access, Company, Races, Reading, Touching};
 pub(crate) use region::Region;
 pub(crate) use shared::{Clash, ClashKind, Shared, Touch};
 

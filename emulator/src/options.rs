@@ -22,6 +22,8 @@ pub struct Options {
     pub threads: usize,
     /// Whether reports of faults are printed.
     pub reports: Reports,
+    /// Which call a fault fails first.
+    pub faults: Faults,
     /// Launches whose counters are kept, the newest ones.
     pub kept_launches: usize,
     /// Launches to write out as bundles.
@@ -36,6 +38,16 @@ pub enum Reports {
     Print,
     /// Nothing.
     Keep,
+}
+
+/// Which call a fault fails first. Every later one in the context fails in either case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Faults {
+    /// The launch, as with a driver under `CUDA_LAUNCH_BLOCKING=1`.
+    FailTheLaunch,
+    /// The call after it, as with a driver that is still busy when the launch returns.
+    FailTheNextCall,
 }
 
 /// A launch to write out.
@@ -58,6 +70,7 @@ impl Default for Options {
             checks: Checks::default(),
             threads: 0,
             reports: Reports::Print,
+            faults: Faults::FailTheLaunch,
             kept_launches: 4096,
             record: Vec::new(),
         }

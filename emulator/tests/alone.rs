@@ -82,3 +82,23 @@ fn child_that_launches() {
             .unwrap();
     }
 }
+
+#[test]
+fn kernels_print_in_the_order_of_their_blocks() {
+    let output = run("child_that_prints", &[]);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("block")).collect();
+    // The harness may have begun a line of its own.
+    assert!(lines[0].ends_with("block 0 of 3: half 0.50"), "{text}");
+    assert_eq!(lines[1..], ["block 1 of 3: half 0.50", "block 2 of 3: half 0.50"]);
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn child_that_prints() {
+    let (emulator, context) = context();
+    emulator.configure_context(r#"{"seed": 5}"#).unwrap();
+    let says = common::kernel(&context, "launch", "says");
+    unsafe { context.default_stream().launch_builder(&says).launch(common::line(3, 1)) }.unwrap();
+}

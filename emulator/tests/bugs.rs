@@ -164,6 +164,19 @@ fn a_fault_stays_with_its_context_as_a_drivers_does() {
     }
 }
 
+#[test]
+fn a_fault_can_wait_for_the_next_call() {
+    let (emulator, context) = context();
+    emulator.configure_context(r#"{"reports": "keep", "faults": "fail_the_next_call"}"#).unwrap();
+    let stream = context.default_stream();
+    let y = stream.alloc_zeros::<f32>(COUNT).unwrap().leak();
+    let function = kernel(&context, "bugs", "off_by_one");
+    let count = COUNT as i32;
+    unsafe { stream.launch_builder(&function).arg(&y).arg(&y).arg(&count).launch(shape("off_by_one")) }.unwrap();
+    assert_eq!(code(stream.synchronize()), sys::CUresult::CUDA_ERROR_ILLEGAL_ADDRESS);
+    assert!(emulator.report().unwrap().is_some());
+}
+
 fn launch_clean(context: &Arc<CudaContext>) -> Result<(), DriverError> {
     let stream = context.default_stream();
     stream.clone_htod(&[1.0f32])?;
@@ -184,6 +197,22 @@ fn reports_say_who_where_and_by_how_much() {
     let report = emulator.report().unwrap().unwrap();
     assert_eq!((report.block, report.thread), (Some([4, 0, 0]), Some([0, 0, 0])));
     assert!(report.fault.what.contains("past the end"), "{}", report.fault.what);
+}
+
+#[test]
+fn reports_do_not_depend_on_the_number_of_threads() {
+    for (name, _) in kernels(BUGS) {
+        let report = |threads: usize| {
+            let (emulator, context) = context();
+            let options = format!(r#"{{"seed": 3, "reports": "keep", "threads": {threads}}}"#);
+            emulator.configure_context(&options).unwrap();
+            launch(&context, "bugs", &name).unwrap_err();
+            emulator.report_json().unwrap()
+        };
+        let alone = report(1);
+        assert_eq!(alone, report(2), "{name}");
+        assert_eq!(alone, report(5), "{name}");
+    }
 }
 
 #[test]

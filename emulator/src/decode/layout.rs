@@ -39,10 +39,10 @@ impl Layout {
         }
         let mut at = 0u32;
         for param in &kernel.params {
-            at = at.next_multiple_of(param.align.max(1));
+            at = up(at, param.align);
             layout.homes.insert(param.name.clone(), Home::Parameter(at));
-            layout.parameters.push(Parameter { offset: at, bytes: param.bytes as u32 });
-            at += param.bytes as u32;
+            layout.parameters.push(Parameter { offset: at, bytes: bytes_of(param) });
+            at = at.saturating_add(bytes_of(param));
         }
         // A shared variable at file scope is laid out in every kernel that names it; here, in every kernel: names are not
         // looked at before they are met. Those that a kernel does not use are left out by the compiler already.
@@ -60,9 +60,9 @@ impl Layout {
                 dynamic.push(variable.name.clone());
                 continue;
             }
-            let at = self.shared_bytes.next_multiple_of(variable.align.max(1));
+            let at = up(self.shared_bytes, variable.align);
             self.homes.insert(variable.name.clone(), Home::Shared(at));
-            self.shared_bytes = at + variable.bytes as u32;
+            self.shared_bytes = at.saturating_add(bytes_of(variable));
         }
         for name in dynamic {
             let at = self.dynamic_start();
@@ -72,7 +72,7 @@ impl Layout {
 
     /// Where dynamic shared memory begins.
     pub fn dynamic_start(&self) -> u32 {
-        self.shared_bytes.next_multiple_of(self.dynamic_align)
+        up(self.shared_bytes, self.dynamic_align)
     }
 
     /// Lays out local variables, and the parameters of calls, which live beside them, under a prefix of the function's.
@@ -82,12 +82,12 @@ impl Layout {
         let mut places: BTreeMap<&str, (u32, u32)> = BTreeMap::new();
         for variable in variables.iter().filter(|v| matches!(v.space, Space::Local | Space::Param)) {
             let place = places.entry(&variable.name).or_default();
-            *place = (place.0.max(variable.align), place.1.max(variable.bytes as u32));
+            *place = (place.0.max(variable.align), place.1.max(bytes_of(variable)));
         }
         for (name, (align, bytes)) in places {
-            let at = self.local_bytes.next_multiple_of(align.max(1));
+            let at = up(self.local_bytes, align);
             self.homes.insert(format!("{prefix}{name}"), Home::Local(at));
-            self.local_bytes = at + bytes;
+            self.local_bytes = at.saturating_add(bytes);
         }
     }
 
@@ -105,6 +105,15 @@ impl Layout {
         }
         self.homes.get(&format!("{prefix}{name}")).or_else(|| self.homes.get(name)).copied()
     }
+}
+
+/// Sizes that no device has are caught once everything is laid out; until then they must not wrap around.
+fn bytes_of(variable: &Variable) -> u32 {
+    u32::try_from(variable.bytes).unwrap_or(u32::MAX)
+}
+
+fn up(at: u32, align: u32) -> u32 {
+    at.checked_next_multiple_of(align.max(1)).unwrap_or(u32::MAX)
 }
 
 /// Whether a kernel, or a function of the file that it may call, names a variable.

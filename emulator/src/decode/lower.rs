@@ -21,6 +21,12 @@ pub(crate) const CARRY: u32 = 1;
 /// Predicate that a comparison uses on its way.
 pub(super) const SCRATCH: u32 = 2;
 const FIRST_PREDICATE: u32 = 3;
+/// Static shared bytes of a block, beyond what any device has.
+const MOST_SHARED: u32 = 1 << 20;
+/// Bytes of a thread's own memory.
+const MOST_LOCAL: u32 = 512 << 10;
+/// Bytes of parameters, of the newest devices.
+const MOST_PARAMETERS: u32 = 32_764;
 
 /// What a kernel has around it.
 pub(super) struct Surroundings<'a> {
@@ -36,6 +42,19 @@ pub(super) fn kernel(unit: &Unit, function: &Function, around: Surroundings) -> 
     let registers = lives.most_alive;
     let lowering = Lowering::run(unit, function, &around, lives)?;
     let (layout, mut program) = (lowering.layout, lowering.program);
+    let sizes = [
+        ("shared", layout.shared_bytes, MOST_SHARED),
+        ("local", layout.local_bytes, MOST_LOCAL),
+        (
+            "parameter",
+            layout.parameters.last().map_or(0, |last| last.offset.saturating_add(last.bytes)),
+            MOST_PARAMETERS,
+        ),
+    ];
+    if let Some((what, bytes, most)) = sizes.into_iter().find(|(_, bytes, most)| bytes > most) {
+        let what = format!("kernel `{}` has {bytes} {what} bytes, at most {most} are possible", function.name);
+        return Err(ParseError::new(function.line, what));
+    }
     program.narrow = lowering.lives.narrow.rows;
     program.wide = lowering.lives.wide.rows;
     program.zeroed = lowering.lives.unset;

@@ -43,7 +43,8 @@ pub(super) fn split(instruction: &Instruction) -> (&str, Vec<&str>, &str) {
 pub(super) fn space(word: &str) -> Option<Space> {
     Some(match word {
         "global" => Space::Global,
-        "shared" | "shared::cta" => Space::Shared,
+        // A block without a cluster is a cluster of one.
+        "shared" | "shared::cta" | "shared::cluster" => Space::Shared,
         "local" => Space::Local,
         "const" => Space::Const,
         "param" | "param::entry" | "param::func" => Space::Param,

@@ -95,6 +95,10 @@ exports! {
         let (context, stream) = context::stream(stream)?;
         let executable = EXECUTABLES.get(executable)?;
         for node in &executable.nodes.list {
+            // Nothing runs after a fault, whichever call it is to fail.
+            if context.check().is_err() {
+                break;
+            }
             stream::submit(&context, &stream, node.operation.clone())?;
         }
         Ok(())

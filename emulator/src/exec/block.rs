@@ -82,11 +82,13 @@ impl<'g> Worker<'g> {
             }
         }
         for fixed in &program.fixed {
-            let changes = matches!(fixed.source, Source::Special(_));
+            let changes =
+                matches!(fixed.source, Source::Special(Special::Ctaid(_) | Special::ClusterId(_) | Special::SmId));
             if !fresh && !changes {
                 continue;
             }
             let row: [u64; 32] = match fixed.source {
+                Source::Special(special) if changes => [self.grid.special(special, id, 0); 32],
                 Source::Special(special) => {
                     std::array::from_fn(|lane| self.grid.special(special, id, at * 32 + lane as u32))
                 }

@@ -10,7 +10,7 @@ use crate::check::{Checks, Kind, Other, Place, Report, Strictness};
 use crate::count::Counters;
 use crate::decode::Kernel;
 use crate::device::{BLOCK_LIMIT, DeviceSpec, GRID_LIMIT, SHARED_PER_BLOCK, THREADS_PER_BLOCK};
-use crate::memory::Memory;
+use crate::memory::{Company, Memory};
 
 /// Whether the blocks of a grid may wait for each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -54,7 +54,7 @@ pub struct Settings {
 }
 
 /// Rounds that a block is given before the next one is begun beside it, where blocks wait for each other.
-const PATIENCE: u64 = 1024;
+const PATIENCE: u64 = 64;
 /// Bytes of a cooperative grid's workspace: its size and a counter, and room to spare.
 const WORKSPACE_BYTES: u64 = 64;
 /// Blocks that are under way at once where only one should be needed.
@@ -155,6 +155,8 @@ fn grid<'a>(
         meetings: in_order.then(Mutex::default),
         raced: AtomicU64::new(u64::MAX),
         on_race,
+        company: if in_order || settings.threads == 1 { Company::Alone } else { Company::Others },
+        watched: Mutex::default(),
     }
 }
 

@@ -57,7 +57,7 @@ impl Scene<'_, '_> {
         let checks = &self.grid.checks;
         let (kind, what, strictness) = match clash.what {
             ClashKind::Unwritten => {
-                (Kind::Uninitialised, "shared memory that the block never wrote", checks.uninitialised)
+                (Kind::Uninitialised, "shared memory that nobody in the block has written so far", checks.uninitialised)
             }
             ClashKind::Pending => {
                 let what = "shared memory that a cp.async is on its way to, which was not waited for";
@@ -140,16 +140,25 @@ impl Scene<'_, '_> {
             let at = regions.of(lane);
             let region = &self.grid.view.regions[at];
             let races = self.grid.view.races[at].get_or_init(|| Races::new(region, program.granules.global));
-            let touching =
-                Touching { offset: address - region.address, address, bytes, block: self.block, access, reading };
-            match races.note(touching, &|other| self.is_ordered(other)) {
+            let touching = Touching {
+                offset: address - region.address,
+                address,
+                bytes,
+                block: self.block,
+                access,
+                reading,
+                company: self.grid.company,
+            };
+            let outcome = match races.note(touching, &|other| self.is_ordered(other)) {
                 Ok(()) => Ok(()),
-                Err(conflict) => self.race(part, conflict.address, conflict.other),
-            }
+                Err(conflict) => self.race((part, access), conflict.address, conflict.other),
+            };
+            self.watch(part, (address, bytes), access);
+            outcome
         })
     }
 
-    fn race(&self, part: &Part, address: u64, other: Option<u32>) -> Outcome {
+    fn race(&self, (part, access): (&Part, Access), address: u64, other: Option<u32>) -> Outcome {
         use std::sync::atomic::Ordering::Relaxed;
         match self.grid.on_race {
             OnRace::Note => {
@@ -159,14 +168,36 @@ impl Scene<'_, '_> {
             OnRace::Watch(watched) if watched != address => return Ok(()),
             _ => {}
         }
-        let nearest =
-            lanes(part.mask).filter(|&lane| part.addresses[lane] <= address).max_by_key(|&lane| part.addresses[lane]);
         let what = "touched by two blocks, one of them writing, with nothing that orders them";
-        let mut trouble: Box<Trouble> =
-            self.trouble(nearest.unwrap_or(0) as u32, Fault::at(Kind::GlobalRace, address, what));
-        trouble.other = other.map(|block| Party { block, thread: None, pc: None });
+        let lane = toucher(part, address);
+        let mut trouble: Box<Trouble> = self.trouble(lane as u32, Fault::at(Kind::GlobalRace, address, what));
+        let witnesses = self.grid.watched.lock().unwrap_or_else(|e| e.into_inner());
+        let at_odds =
+            |&&(how, party): &&(Access, Party)| party.block != self.block && (how != access || how == Access::Write);
+        let known = witnesses.iter().rev().find(at_odds).map(|&(_, party)| party);
+        trouble.other = known.or(other.map(|block| Party { block, thread: None, pc: None }));
         Err(trouble)
     }
+
+    /// Remembers who touches the address that is watched, if one is.
+    fn watch(&self, part: &Part, (address, bytes): (u64, u64), access: Access) {
+        let OnRace::Watch(watched) = self.grid.on_race else { return };
+        if watched.wrapping_sub(address) >= bytes {
+            return;
+        }
+        let thread = self.warp_index as u32 * 32 + toucher(part, watched) as u32;
+        let party = Party { block: self.block, thread: Some(thread), pc: Some(self.pc) };
+        let mut witnesses = self.grid.watched.lock().unwrap_or_else(|e| e.into_inner());
+        if !witnesses.iter().any(|(how, known)| *how == access && known.block == self.block) {
+            witnesses.push((access, party));
+        }
+    }
+}
+
+/// The lane whose access an address belongs to: the last that begins at it or before.
+fn toucher(part: &Part, address: u64) -> usize {
+    let before = lanes(part.mask).filter(|&lane| part.addresses[lane] <= address);
+    before.max_by_key(|&lane| part.addresses[lane]).unwrap_or(0)
 }
 
 /// The allocation of each lane's address.

@@ -4,7 +4,7 @@ use super::tally::{Tally, Tick};
 use super::warp::Warp;
 use crate::check::{Checks, Fault, Kind, Strictness};
 use crate::decode::{Address, Kernel, Member, Step};
-use crate::memory::{Memory, Shared, View};
+use crate::memory::{Access, Company, Memory, Shared, View};
 
 /// What all blocks of a launch share.
 pub(crate) struct Grid<'a> {
@@ -27,6 +27,10 @@ pub(crate) struct Grid<'a> {
     pub raced: std::sync::atomic::AtomicU64,
     /// Whether a race ends the launch where it is found, or is noted for later.
     pub on_race: OnRace,
+    /// Whether blocks run side by side.
+    pub company: Company,
+    /// Who touched the address that is watched, and how.
+    pub watched: std::sync::Mutex<Vec<(Access, Party)>>,
 }
 
 /// What becomes of a race between blocks.

@@ -63,7 +63,7 @@ impl Races {
             if same && !at.is_conflict(old & KINDS) {
                 continue;
             }
-            if let Some(other) = join(cell, old, (me, mine), ordered)
+            if let Some(other) = join(cell, old, (me, mine, at.company), ordered)
                 && at.is_conflict(cell.load(Relaxed) & KINDS)
             {
                 let address = at.address + ((i as u64) << self.shift);
@@ -75,7 +75,12 @@ impl Races {
 }
 
 /// Adds an access to a granule's state. Who else was there, if anybody was: a block's number plus 1, or several.
-fn join(cell: &AtomicU32, mut old: u32, (me, mine): (u32, u32), ordered: &dyn Fn(Option<u32>) -> bool) -> Option<u32> {
+fn join(
+    cell: &AtomicU32,
+    mut old: u32,
+    (me, mine, company): (u32, u32, Company),
+    ordered: &dyn Fn(Option<u32>) -> bool,
+) -> Option<u32> {
     loop {
         let who = old >> 3;
         let is_other = who != 0 && who != me >> 3 && !ordered((who != SEVERAL).then(|| who - 1));
@@ -85,6 +90,10 @@ fn join(cell: &AtomicU32, mut old: u32, (me, mine): (u32, u32), ordered: &dyn Fn
             _ if is_other => (SEVERAL << 3) | ((old | mine) & KINDS),
             _ => mine,
         };
+        if company == Company::Alone {
+            cell.store(new, Relaxed);
+            return is_other.then_some(who);
+        }
         match cell.compare_exchange_weak(old, new, Relaxed, Relaxed) {
             Ok(_) => return is_other.then_some(who),
             Err(now) => old = now,
@@ -103,6 +112,14 @@ pub(crate) struct Touching {
     pub block: u32,
     pub access: Access,
     pub reading: Reading,
+    pub company: Company,
+}
+
+/// Whether other threads of this machine note accesses at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Company {
+    Alone,
+    Others,
 }
 
 /// What becomes of a plain read beside atomic updates by other blocks.
@@ -129,7 +146,7 @@ mod tests {
         let races = Races::new(&Region::new(0, 64), 4);
         let mut bad = false;
         for &(block, access) in order {
-            let at = Touching { offset: 8, address: 8, bytes: 4, block, access, reading };
+            let at = Touching { offset: 8, address: 8, bytes: 4, block, access, reading, company: Company::Others };
             bad |= races.note(at, &|_| false).is_err();
         }
         bad
@@ -165,11 +182,19 @@ mod tests {
                 block,
                 access: Access::Write,
                 reading: Reading::Strict,
+                company: Company::Alone,
             };
             races.note(at, &|_| false).unwrap();
         }
-        let at =
-            Touching { offset: 0, address: 0, bytes: 16, block: 9, access: Access::Read, reading: Reading::Strict };
+        let at = Touching {
+            offset: 0,
+            address: 0,
+            bytes: 16,
+            block: 9,
+            access: Access::Read,
+            reading: Reading::Strict,
+            company: Company::Others,
+        };
         assert_eq!(races.note(at, &|_| false).unwrap_err().other, Some(0));
         races.note(at, &|_| true).unwrap();
     }

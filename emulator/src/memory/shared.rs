@@ -77,6 +77,8 @@ impl Shared {
             self.in_flight = 0;
             self.clock = Clock::default();
         }
+        // Only where unwritten bytes may be read does it matter what they are; it is to be the same every time.
+        self.data.fill(0);
         self.clock.begin(warps);
     }
 

@@ -6,6 +6,9 @@ use super::lexer::{ParseError, Token};
 use super::parser::{Cursor, variable, width};
 use super::types::{Base, Function, Guard, Instruction, Label, Linkage, Operand, Register, Special, Text};
 
+/// Registers that one declaration may have: more than any compiler writes, and few enough to be given a name each.
+const MOST_REGISTERS: u64 = 1 << 20;
+
 /// Parses from `{` to its `}`.
 pub(super) fn parse(cursor: &mut Cursor, function: &mut Function) -> Result<(), ParseError> {
     let mut body = Body::default();
@@ -112,6 +115,9 @@ impl Body {
             let name = cursor.word()?;
             let count = if cursor.skip('<') {
                 let count = cursor.integer()?;
+                if count > MOST_REGISTERS {
+                    return cursor.fail(format!("{count} registers, at most {MOST_REGISTERS} are supported"));
+                }
                 cursor.expect('>')?;
                 Some(count)
             } else {

@@ -126,7 +126,9 @@ fn bounds(cursor: &mut Cursor) -> Result<Bounds, ParseError> {
             }
             ".minnctapersm" => bounds.min_blocks = Some(cursor.integer()? as u32),
             ".maxnreg" => bounds.max_registers = Some(cursor.integer()? as u32),
-            ".noreturn" | ".explicitcluster" => {}
+            ".noreturn" | ".explicitcluster" | ".blocksareclusters" => {}
+            ".maxclusterrank" => drop(cursor.integer()?),
+            ".reqnctapercluster" => drop(cursor.extents()?),
             ".pragma" => {
                 cursor.take()?;
                 cursor.expect(';')?;
@@ -203,13 +205,22 @@ pub(super) fn variable(cursor: &mut Cursor, linkage: Linkage) -> Result<Variable
             sized = false;
             continue;
         }
-        count *= cursor.integer()?;
+        count = count.saturating_mul(cursor.integer()?);
         cursor.expect(']')?;
     }
     let initial = if cursor.skip('=') { initial(cursor)? } else { Vec::new() };
     let elements = if sized { count } else { initial.len() as u64 };
     let align = align.unwrap_or(element * lanes);
-    Ok(Variable { name, space, element, bytes: elements * u64::from(element), align, initial, linkage, line })
+    Ok(Variable {
+        name,
+        space,
+        element,
+        bytes: elements.saturating_mul(u64::from(element)),
+        align,
+        initial,
+        linkage,
+        line,
+    })
 }
 
 fn initial(cursor: &mut Cursor) -> Result<Vec<Value>, ParseError> {

@@ -123,6 +123,16 @@ fn races_between_blocks() {
 }
 
 #[test]
+fn both_sides_of_a_race_between_blocks_are_named() {
+    let settings = Settings { threads: 2, ..Settings::default() };
+    let report = run("setp.eq.u32 %p1,%r0,7;\n@%p1 st.global.u32 [%rd1+8],%r5;", 4, 32, &settings).unwrap_err();
+    let other = report.other.unwrap();
+    assert_eq!((report.block, other.block), (Some([1, 0, 0]), [0, 0, 0]));
+    assert_eq!((report.thread, other.thread), (Some([7, 0, 0]), Some([7, 0, 0])));
+    assert_eq!(other.place.unwrap().ptx_line, HEAD + 3);
+}
+
+#[test]
 fn the_last_block_may_read_what_the_others_wrote() {
     // Each block writes its word, and the one that counts to the end reads them all; the fence makes it right.
     let body = |fence: &str| {

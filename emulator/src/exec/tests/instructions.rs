@@ -278,6 +278,10 @@ fn what_is_not_known_is_named_with_its_line() {
     assert!(crate::decode::Module::parse(&text).unwrap_err().what.contains("3 are due"));
     let text = super::harness::kernel("add.s32 %r1,%r2,%rd1;");
     assert!(crate::decode::Module::parse(&text).is_err());
+    for vast in [".shared .b8 big[99999999999];", ".local .b32 big[4000000000];"] {
+        let text = super::harness::kernel(&format!("{vast} mov.u64 %rd1,big;"));
+        assert!(crate::decode::Module::parse(&text).unwrap_err().what.contains("at most"));
+    }
     let text = super::harness::kernel("bra NOWHERE;");
     assert!(crate::decode::Module::parse(&text).unwrap_err().what.contains("NOWHERE"));
     let text = super::harness::kernel("mov.u32 %r1,%r99;");

@@ -127,3 +127,48 @@ fn copies_are_padded_with_zeros() {
     expected[..54].copy_from_slice(&data);
     assert_eq!(host.download::<u8>(b, 512), expected);
 }
+
+#[test]
+fn bytes_add_up_to_words() {
+    // a is all bytes of a lane's own number, b all -2: every sum of a row is the sum of its four lanes' numbers.
+    for (shape, a, b, per_lane) in [("m16n8k32", 4, 2, 8), ("m16n8k16", 2, 1, 4)] {
+        let list = |register: &str, count| vec![register; count].join(",");
+        let body = format!(
+            "mov.u32 %r0,%tid.x; mul.lo.u32 %r1,%r0,0x01010101; mov.u32 %r2,0xfefefefe; mov.u32 %r3,1000; \
+             mma.sync.aligned.{shape}.row.col.s32.s8.s8.s32 {{%r4,%r5,%r6,%r7}},{{{}}},{{{}}},{{%r3,%r3,%r3,%r3}}; \
+             ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,16; add.s64 %rd1,%rd1,%rd2; st.global.v4.u32 [%rd1],{{%r4,%r5,%r6,%r7}};",
+            list("%r1", a),
+            list("%r2", b),
+        );
+        let host = Host::of_body(&body);
+        let d = host.upload(&[0i32; 128]);
+        host.run("k", line(1, 32), &[Param::Wide(d), Param::Wide(0), Param::Wide(0), Param::Wide(0)]).unwrap();
+        let got = host.download::<i32>(d, 128);
+        for lane in 0..32 {
+            let row: i32 = (0..4).map(|t| (lane / 4 * 4 + t) as i32).sum();
+            assert_eq!(got[4 * lane..4 * lane + 4], [1000 - 2 * per_lane * row; 4], "{shape}, lane {lane}");
+        }
+    }
+}
+
+#[test]
+fn what_is_stored_transposed_comes_back_transposed() {
+    let host = Host::of_body(
+        "mov.u32 %r0,%tid.x; mov.u32 %r3,tile; and.b32 %r1,%r0,7; mad.lo.u32 %r1,%r1,16,%r3; mul.lo.u32 %r2,%r0,0x10001; \
+         add.u32 %r2,%r2,0x10000; stmatrix.sync.aligned.m8n8.x1.trans.shared.b16 [%r1],{%r2}; bar.warp.sync 0xffffffff; \
+         ldmatrix.sync.aligned.m8n8.x1.trans.shared.b16 {%r4},[%r1]; ldmatrix.sync.aligned.m8n8.x1.shared.b16 {%r5},[%r1]; \
+         ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,8; add.s64 %rd1,%rd1,%rd2; st.global.v2.u32 [%rd1],{%r4,%r5};",
+    );
+    let a = host.upload(&[0u32; 64]);
+    host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(0), Param::Wide(0), Param::Wide(0)])
+        .unwrap_or_else(|r| panic!("{r}"));
+    let got = host.download::<u32>(a, 64);
+    let own = |lane: u32, i: u32| lane + i;
+    for lane in 0..32u32 {
+        assert_eq!(got[2 * lane as usize], own(lane, 0) | own(lane, 1) << 16);
+        // Row g, columns 2t and 2t + 1 of the transpose: rows 2t and 2t + 1, column g of what the lanes had.
+        let (g, t) = (lane / 4, lane % 4);
+        let at = |row: u32, column: u32| own(4 * row + column / 2, column % 2);
+        assert_eq!(got[2 * lane as usize + 1], at(2 * t, g) | at(2 * t + 1, g) << 16, "lane {lane}");
+    }
+}
