@@ -1,7 +1,8 @@
-//! Files in and out: checkpoints, tokenizers, and the two habits every long job shares (atomic files, progress).
+//! Files in and out: checkpoints, tokenizers, and the habits every long job shares (atomic files, locks, progress).
 
 mod atomic;
 mod folder;
+mod lock;
 mod progress;
 mod sentencepiece;
 mod tensors;
@@ -9,6 +10,7 @@ mod tokenizer;
 
 pub use atomic::write_atomic;
 pub use folder::{settle_folder, write_folder};
+pub use lock::Lock;
 pub use progress::{Progress, interrupted, stop_on_interrupt};
 pub use tensors::{Checkpoint, Stored, write_tensors};
 pub use tokenizer::Tokenizer;

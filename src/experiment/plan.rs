@@ -1,13 +1,12 @@
 //! An experiment and its places.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
 use super::settings::Settings;
-use crate::io::interrupted;
+use crate::io::{Lock, interrupted};
 
 /// How often a run that waits for another one looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -30,27 +29,17 @@ impl Plan {
         self.base.join(path)
     }
 
-    /// Lets no other run make its data ready in the same folder as long as the returned file is open: what one of
+    /// Lets no other run make its data ready in the same folder as long as the returned lock is held: what one of
     /// them has made, the others find.
-    pub(super) fn hold_work(&self) -> Result<File> {
+    pub(super) fn hold_work(&self) -> Result<Lock> {
         std::fs::create_dir_all(&self.work).with_context(|| format!("cannot create {}", self.work.display()))?;
         let path = self.work.join(".lock");
-        let file = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
         loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(file),
-                Err(TryLockError::WouldBlock) => {
-                    ensure!(
-                        !interrupted(),
-                        "stopped while another run makes its data ready in {}",
-                        self.work.display()
-                    );
-                    std::thread::sleep(LOOK_AGAIN);
-                }
-                Err(TryLockError::Error(error)) => {
-                    return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-                }
+            if let Some(lock) = Lock::try_take(&path)? {
+                return Ok(lock);
             }
+            ensure!(!interrupted(), "stopped while another run makes its data ready in {}", self.work.display());
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! A run's folders: `last`, from which it goes on bit for bit, and `best`, the checkpoint to use.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
@@ -9,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use super::settings::Settings;
 use super::state::State;
 use crate::backend::Backend;
-use crate::io::{Stored, Tokenizer, settle_folder, write_atomic, write_folder, write_tensors};
+use crate::io::{Lock, Stored, Tokenizer, settle_folder, write_atomic, write_folder, write_tensors};
 use crate::model::{Reader, Spec, Weights};
 use crate::nn::Tree;
 use crate::train::{Exact, Optimiser};
@@ -22,7 +21,7 @@ const WEIGHTS: &str = "model.safetensors";
 /// The folder of a run, which one process at a time works in.
 pub struct Output {
     folder: PathBuf,
-    _lock: File,
+    _lock: Lock,
 }
 
 /// All that is saved of a run.
@@ -66,9 +65,8 @@ impl Output {
                 foreign.map_or_else(String::new, |entry| entry.file_name().to_string_lossy().into_owned())
             );
         }
-        let path = folder.join(".lock");
-        let lock = File::create(&path).with_context(|| format!("cannot create {}", path.display()))?;
-        lock.try_lock().with_context(|| format!("another run works in {} now: wait for it", folder.display()))?;
+        let lock = Lock::try_take(&folder.join(".lock"))?;
+        let lock = lock.with_context(|| format!("another run works in {} now: wait for it", folder.display()))?;
         settings.write(&echo)?;
         remove_partial_files(folder);
         let output = Self { folder: folder.to_path_buf(), _lock: lock };

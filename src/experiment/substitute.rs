@@ -42,7 +42,7 @@ pub fn rename(drawn: &Drawn, titles: &[Vec<u32>], vocabulary: usize, stream: Str
 pub fn substitute(drawn: Drawn, other: &[u32]) -> Drawn {
     let (old, new) = (answer(&drawn), &other[..other.len() - 1]);
     let readable = drawn.passages.iter().any(|passage| find(passage, old).is_some());
-    if old.is_empty() || find(&drawn.question, old).is_some() || !readable {
+    if find(&drawn.question, old).is_some() || !readable {
         return drawn;
     }
     let passages = drawn.passages.iter().map(|passage| replaced(passage, old, new)).collect();
@@ -58,9 +58,9 @@ fn ended(answer: &[u32]) -> Vec<u32> {
     answer.iter().copied().chain([Tokenizer::EOS]).collect()
 }
 
-/// Where `part` first stands.
+/// Where `part` first stands; nowhere if it is nothing.
 fn find(text: &[u32], part: &[u32]) -> Option<usize> {
-    text.windows(part.len()).position(|window| window == part)
+    if part.is_empty() { None } else { text.windows(part.len()).position(|window| window == part) }
 }
 
 /// The text with `new` wherever `old` stood.

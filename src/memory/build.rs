@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 
 use super::disk::{self, DiskFile};
 use super::format::{FRAME_HEADER, check, hex};
-use super::header::{Header, Lock, Published, Role, Shard, Spec, files, shard_path};
+use super::header::{self, Header, Published, Role, Shard, Spec, files, shard_path};
 use super::log::{Entry, Frame, MAX_ID_BYTES, Record};
 use super::recover::{Journal, Recovery, recover};
 use super::rows::encode;
+use crate::io::Lock;
 
 /// Rows that are never left uncommitted for longer: 1 GiB.
 const COMMIT_BYTES: u64 = 1 << 30;
@@ -63,7 +64,7 @@ impl Builder {
     /// No store there, another writer at work, a folder that cannot be written, or damage to committed data.
     pub fn resume(folder: &Path) -> Result<Self> {
         Header::read(folder)?; // before the lock leaves its file in a folder that holds no store
-        let lock = Lock::take(folder)?;
+        let lock = header::lock(folder)?;
         Self::start(folder, Header::read(folder)?, lock)
     }
 
@@ -98,7 +99,7 @@ impl Builder {
 
     fn lock(folder: &Path) -> Result<Lock> {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-        Lock::take(folder)
+        header::lock(folder)
     }
 
     fn begin(folder: &Path, spec: &Spec, lock: Lock) -> Result<Self> {

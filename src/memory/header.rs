@@ -1,13 +1,13 @@
 //! `store.json`, the names of the other files, and the writer's lock.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use super::disk;
 use super::format::{Format, MAX_WIDTH, VERSION, check, hex};
+use crate::io::Lock;
 
 const HEADER: &str = "store.json";
 const LOCK: &str = "store.lock";
@@ -208,26 +208,17 @@ pub(super) fn files(folder: &Path) -> Result<Vec<(Role, PathBuf)>> {
     list().with_context(|| format!("cannot list {}", folder.display()))
 }
 
-/// The right to write, held until dropped; the operating system takes it back from a writer that is killed.
-pub(super) struct Lock {
-    _file: File,
-}
-
-impl Lock {
-    pub fn take(folder: &Path) -> Result<Self> {
-        let path = folder.join(LOCK);
-        let file = File::options().create(true).append(true).open(&path).with_context(|| {
-            format!("cannot write in {}: adding to a memory store needs a folder that can be written", folder.display())
-        })?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => bail!(
-                "another writer is at work in {}: wait for it, or end it. Reading needs no waiting",
-                folder.display()
-            ),
-            Err(TryLockError::Error(error)) => Err(error).with_context(|| format!("cannot lock {}", path.display())),
-        }
-    }
+/// The right to write.
+///
+/// # Errors
+/// A folder that cannot be written, or another writer at work in it.
+pub(super) fn lock(folder: &Path) -> Result<Lock> {
+    let lock = Lock::try_take(&folder.join(LOCK)).with_context(|| {
+        format!("cannot write in {}: adding to a memory store needs a folder that can be written", folder.display())
+    })?;
+    lock.with_context(|| {
+        format!("another writer is at work in {}: wait for it, or end it. Reading needs no waiting", folder.display())
+    })
 }
 
 #[cfg(test)]
