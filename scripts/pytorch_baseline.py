@@ -56,7 +56,7 @@ def main():
         d, f, h, layers = SHAPES[size]
         config = T5Config(vocab_size=32128, d_model=d, d_kv=64, d_ff=f, num_heads=h, num_layers=layers,
                           num_decoder_layers=layers, feed_forward_proj="gated-gelu", tie_word_embeddings=False,
-                          dropout_rate=0.0)
+                          dropout_rate=0.0, decoder_start_token_id=0)
         model = T5ForConditionalGeneration(config).eval()
         ids = torch.randint(2, 32000, (SEGMENTS, TOKENS))
         if args.train:
