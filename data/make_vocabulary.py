@@ -7,6 +7,7 @@ questions, with T5's special ids (0 padding, 1 end of text, 2 unknown).
 The same data give the same file. Dev questions have no part in it.
 """
 import gzip
+import io
 import json
 import pathlib
 
@@ -30,9 +31,11 @@ def texts():
             yield row["output"][0]["answer"]
 
 
+# Written to memory: the trainer would put the path of a file into it.
+model = io.BytesIO()
 sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=texts(), model_prefix=str(HERE / "mini/tokenizer/spiece"), model_type="unigram", vocab_size=2000,
+    sentence_iterator=texts(), model_writer=model, model_type="unigram", vocab_size=2000,
     # Characters that are rarer stay unknown: each would take the place of a piece.
     character_coverage=0.9998, split_digits=True, max_sentence_length=20000,
     pad_id=0, eos_id=1, unk_id=2, bos_id=-1, num_threads=1, minloglevel=2)
-(HERE / "mini/tokenizer/spiece.vocab").unlink()
+(HERE / "mini/tokenizer/spiece.model").write_bytes(model.getvalue())
