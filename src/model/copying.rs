@@ -16,7 +16,7 @@
 //! - what blocks write to the residual stream smaller, the deeper the stack, so that a deep encoder begins as a shallow
 //!   one.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 use super::reader::Reader;
 use crate::backend::{Backend, Element, Mat};
@@ -37,8 +37,10 @@ impl<B: Backend> Reader<B> {
     /// Changes a reader with random weights into one that learns to copy.
     ///
     /// # Errors
-    /// Those of the machine.
+    /// A width below 2, and those of the machine.
     pub fn begin_copying(&mut self, seed: u64) -> Result<()> {
+        let width = self.config.d_model;
+        ensure!(width > END, "d_model is {width}: a beginning that copies marks two columns of the embedding");
         let (be, config) = (&self.be, &self.config);
         let d = config.d_model as f64;
         let weights = &mut self.weights;

@@ -55,5 +55,5 @@ fn a_token_finds_its_equal_or_the_end() {
     let alone = (1..40).filter(|&row| row != 25);
     let at_the_end = alone.filter(|&row| looks_at(row) == 40).count();
     // One of 41 keys: without the sink it would be about one.
-    assert!(at_the_end >= 25, "{at_the_end} of 38 tokens without an equal look at the end");
+    assert!(at_the_end >= 30, "{at_the_end} of 38 tokens without an equal look at the end");
 }
