@@ -1,10 +1,10 @@
 // Tensor cores, asynchronous copies and swizzled shared memory of sm_80, as a small vocabulary of tiles.
 //
-// Everything is made of blocks of 16 × 16: a warp loads a `Fragment` of bf16 from a `Tile` in shared memory and
-// multiplies two of them into a `Sum` of f32, which it can narrow to the next product's fragment.
+// Everything is made of blocks of 16 × 16: a warp loads a `Left` and a `Right` operand of bf16 from `Tile`s in shared
+// memory and multiplies them into a `Sum` of f32, which it can narrow to the left operand of the next product.
 //
 //     Sum c = {};
-//     for (unsigned col = 0; col < COLS; col += 16) multiply(c, x.block(row, col), w.block(out, col));  // c += x·wᵀ
+//     for (unsigned col = 0; col < COLS; col += 16) multiply(c, x.left(row, col), w.right(out, col));  // c += x·wᵀ
 
 #pragma once
 
@@ -37,11 +37,13 @@ __device__ inline void wait_for_copies() {
 // ---------------------------------------------------------------------------------------------------------------------
 // Registers
 
-// A 16 × 16 block of bf16, spread over a warp as mma.sync wants it. Its quarters, each two numbers a lane, are
-//     r[0] r[2]
-//     r[1] r[3]
-// As the left operand it is 16 rows of 16 terms; as the right one, 16 columns of 16 terms.
-struct Fragment {
+// Blocks of 16 rows of 16 terms in bf16, spread over a warp as mma.sync wants them: a lane has two neighbours of row
+// `lane / 4` of each quarter of a block. Of the quarters, `Left` has r[0] r[2] and `Right` r[0] r[1].
+//                                                             r[1] r[3]             r[2] r[3]
+struct Left {
+    uint32_t r[4];
+};
+struct Right {
     uint32_t r[4];
 };
 
@@ -54,17 +56,17 @@ struct Sum {
 __device__ inline unsigned sum_row(unsigned i) { return lane() / 4 + i / 2 * 8; }
 __device__ inline unsigned sum_col(unsigned i) { return lane() % 4 * 2 + i % 2; }
 
-__device__ inline void mma_m16n8k16(float (&c)[4], const Fragment& a, uint32_t b_low, uint32_t b_high) {
+__device__ inline void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high) {
     // Not volatile: it is a function of its operands, and the compiler may move it between the loads.
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-        : "r"(a.r[0]), "r"(a.r[1]), "r"(a.r[2]), "r"(a.r[3]), "r"(b_low), "r"(b_high));
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b_low), "r"(b_high));
 }
 
 // c += a · bᵀ
-__device__ inline void multiply(Sum& c, const Fragment& a, const Fragment& b) {
-    mma_m16n8k16(c.half[0], a, b.r[0], b.r[2]);
-    mma_m16n8k16(c.half[1], a, b.r[1], b.r[3]);
+__device__ inline void multiply(Sum& c, const Left& a, const Right& b) {
+    mma_m16n8k16(c.half[0], a.r, b.r[0], b.r[1]);
+    mma_m16n8k16(c.half[1], a.r, b.r[2], b.r[3]);
 }
 
 // Two f32 rounded to nearest, the first in the lower half.
@@ -78,13 +80,14 @@ __device__ inline float2 unpack(uint32_t pair) {
 }
 
 // The sum as the left operand of a further product.
-__device__ inline Fragment narrow(const Sum& c) {
+__device__ inline Left narrow(const Sum& c) {
     return {pack(c.half[0][0], c.half[0][1]), pack(c.half[0][2], c.half[0][3]),  //
             pack(c.half[1][0], c.half[1][1]), pack(c.half[1][2], c.half[1][3])};
 }
 
-// Lane `q` of four neighbours gives `r[j]` to lane `j` as its `r[q]`. Four neighbours hold a row of a sum in pairs;
-// afterwards each holds eight numbers of it that lie side by side, which is what global memory likes.
+// Lane `q` of four neighbours gives `r[j]` to lane `j` as its `r[q]`. Of a `Left`, where four neighbours hold a row of every
+// quarter in pairs, each gets a row of one quarter: eight numbers side by side, which is what global memory likes. The
+// row is `piece_row()` and the first column `piece_col()`. Once more, and everything is as it was.
 __device__ inline void transpose_quad(uint32_t (&r)[4]) {
     for (unsigned apart = 1; apart <= 2; apart *= 2) {
         const bool upper = lane() & apart;
@@ -98,8 +101,25 @@ __device__ inline void transpose_quad(uint32_t (&r)[4]) {
     }
 }
 
+__device__ inline unsigned piece_row() { return lane() / 4 + lane() % 2 * 8; }
+__device__ inline unsigned piece_col() { return lane() % 4 / 2 * 8; }
+
 // ---------------------------------------------------------------------------------------------------------------------
 // Tiles in shared memory
+
+// ldmatrix: four matrices of 8 × 8, of which each lane names a row.
+__device__ inline void load_matrices(uint32_t (&r)[4], uint32_t row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
+}
+__device__ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t row) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(row)
+                 : "memory");
+}
 
 // Rows of `COLS` bf16 in shared memory, as many as there is room for. The 16-byte chunks of a row are permuted by the
 // row's number, so that eight rows of one column of chunks lie in eight different groups of banks: neither ldmatrix nor
@@ -122,30 +142,28 @@ struct Tile {
     __device__ uint32_t chunk(unsigned row, unsigned chunk) const { return address + place(row, chunk); }
 
     // The 16 × 16 block from `row` and `col` on, both multiples of 16.
-    __device__ Fragment block(unsigned row, unsigned col) const {
-        Fragment f;
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(f.r[0]), "=r"(f.r[1]), "=r"(f.r[2]), "=r"(f.r[3])
-                     : "r"(lane_address(row, col))
-                     : "memory");
+    __device__ Left left(unsigned row, unsigned col) const {
+        Left f;
+        load_matrices(f.r, lane_address(row, col, lane() % 16, lane() / 16));
         return f;
     }
-
-    // The transpose of that block.
-    __device__ Fragment block_transposed(unsigned row, unsigned col) const {
-        Fragment f;
-        asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                     : "=r"(f.r[0]), "=r"(f.r[2]), "=r"(f.r[1]), "=r"(f.r[3])
-                     : "r"(lane_address(row, col))
-                     : "memory");
+    __device__ Right right(unsigned row, unsigned col) const {
+        Right f;
+        load_matrices(f.r, lane_address(row, col, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
+        return f;
+    }
+    // Its transpose: 16 columns of the tile are the rows, and 16 rows the terms.
+    __device__ Right right_transposed(unsigned row, unsigned col) const {
+        Right f;
+        load_matrices_transposed(f.r, lane_address(row, col, lane() % 16, lane() / 16));
         return f;
     }
 
    private:
-    // A lane names one row of one quarter. The permutation does not change from one block of 16 rows to the next, and
-    // moving by 16 columns flips bits of the lane's own place: in an unrolled loop all of it is constants but one sum.
-    __device__ uint32_t lane_address(unsigned row, unsigned col) const {
-        return address + row * ROW_BYTES + (place(lane() % 16, lane() / 16) ^ col * 2);
+    // Each lane names one row of one quarter. The permutation is the same in every block of 16 rows, and moving by 16
+    // columns flips bits of the lane's own place: in an unrolled loop all of it is constants but one sum.
+    __device__ uint32_t lane_address(unsigned row, unsigned col, unsigned lane_row, unsigned lane_chunk) const {
+        return address + row * ROW_BYTES + (place(lane_row, lane_chunk) ^ col * 2);
     }
 };
 
