@@ -36,11 +36,18 @@ use queue::{Queue, Sharing};
 
 /// A CUDA device, computing in `E`: `Cuda<bf16>` for speed, `Cuda<f32>` as its exact twin. Sums are in f32 in both.
 pub struct Cuda<E: Float> {
-    // Before the queue, in whose context they are loaded.
-    kernels: Kernels,
+    kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
     computes_in: PhantomData<E>,
+}
+
+/// The same machine: one stream, one memory, the same kernels.
+impl<E: Float> Clone for Cuda<E> {
+    fn clone(&self) -> Self {
+        let Self { kernels, queue, device, .. } = self;
+        Self { kernels: kernels.clone(), queue: queue.clone(), device: device.clone(), computes_in: PhantomData }
+    }
 }
 
 impl<E: Float> Cuda<E> {
@@ -62,7 +69,12 @@ impl<E: Float> Cuda<E> {
 
     fn open(device: &Device, sharing: Sharing) -> Result<Self> {
         let queue = Arc::new(Queue::open(device, sharing)?);
-        Ok(Self { kernels: Kernels::load::<E>(&queue)?, queue, device: device.clone(), computes_in: PhantomData })
+        Ok(Self {
+            kernels: Arc::new(Kernels::load::<E>(&queue)?),
+            queue,
+            device: device.clone(),
+            computes_in: PhantomData,
+        })
     }
 
     /// Values that the operation at hand will write, all of them that are there.
