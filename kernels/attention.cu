@@ -11,19 +11,27 @@
 
 // For heads of up to WIDTH.
 #define PLAIN(T, NAME, WIDTH)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(plain::THREADS) attention_##WIDTH##_##NAME PARAMETERS(T) {            \
+    extern "C" __global__ void __launch_bounds__(plain::THREADS, WIDTH == 256 ? 3 : 4)                                 \
+        attention_##WIDTH##_##NAME PARAMETERS(T) {                                                                     \
         plain::attend<T, WIDTH>(OPERANDS, width);                                                                      \
     }
 
 PLAIN(float, f32, 32)
-PLAIN(float, f32, 64)
-PLAIN(float, f32, 128)
-PLAIN(float, f32, 256)
 PLAIN(bf16, bf16, 32)
+PLAIN(float, f32, 64)
+PLAIN(bf16, bf16, 64)
+PLAIN(float, f32, 128)
 PLAIN(bf16, bf16, 128)
+PLAIN(float, f32, 256)
 PLAIN(bf16, bf16, 256)
 
-// Three blocks a multiprocessor: one multiplies while another takes powers.
-extern "C" __global__ void __launch_bounds__(tiled::THREADS, 3) attention_64_bf16 PARAMETERS(bf16) {
-    tiled::attend(OPERANDS);
-}
+// For segments of at most 32, of at most 64, and of more rows. Twelve warps a multiprocessor: while some multiply, others
+// take powers.
+#define TILED(WARPS)                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(WARPS * WARP, 12 / WARPS) attention_tiled_##WARPS PARAMETERS(bf16) {  \
+        tiled::attend<tiled::Block<WARPS>>(OPERANDS);                                                                  \
+    }
+
+TILED(1)
+TILED(2)
+TILED(4)

@@ -23,14 +23,17 @@ __device__ __forceinline__ float reciprocal(float mass) { return mass > 0.0f ? _
 // The natural logarithm of the sum of exponentials, of which `mass` is relative to 2^peak.
 __device__ __forceinline__ float log_sum(float peak, float mass) { return (peak + __log2f(mass)) * LN_2; }
 
+// A number that is the same in all lanes, said in a way that lets the compiler keep it once a warp and not once a lane.
+__device__ __forceinline__ uint32_t uniform(uint32_t x) { return __shfl_sync(ALL_LANES, x, 0); }
+
 // Rows `first .. first + count` of a packed matrix.
 struct Span {
     uint32_t first, count;
 };
 
 __device__ __forceinline__ Span segment(const uint32_t* offsets, uint32_t i) {
-    const uint32_t first = offsets[i];
-    return {first, offsets[i + 1] - first};
+    const uint32_t first = uniform(offsets[i]);
+    return {first, uniform(offsets[i + 1]) - first};
 }
 
 // What every attention kernel is given, but for what is its own.

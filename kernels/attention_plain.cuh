@@ -31,6 +31,7 @@ struct Rows {
     template <int N, class T>
     __device__ void fill(const T* from, size_t stride, uint32_t count, uint32_t width) const {
         constexpr uint32_t PACKS = WIDTH / N;
+#pragma unroll 2
         for (uint32_t i = threadIdx.x; i < 32 * PACKS; i += THREADS) {
             const uint32_t row = i / PACKS, pack = i % PACKS;
             Pack<N> x = {};
@@ -135,7 +136,7 @@ __device__ __forceinline__ void attend(const Attention<T>& a, Bias<T> bias, bool
         __syncthreads();
         if (first < own) {
             float x[WARP_ROWS] = {};
-#pragma unroll 4
+#pragma unroll 2
             for (uint32_t col = 0; col < width; col += 4) {
                 const float4 key = tile.quad(lane, col);
 #pragma unroll
@@ -156,7 +157,7 @@ __device__ __forceinline__ void attend(const Attention<T>& a, Bias<T> bias, bool
         tile.fill(a.v + place, stride, keys.count - first, width);
         __syncthreads();
         if (first < own) {
-#pragma unroll 2
+#pragma unroll 1
             for (uint32_t key = 0; key < STEP; key += 4) {
                 float4 w[WARP_ROWS];
 #pragma unroll

@@ -31,7 +31,7 @@ template <class T_, uint32_t TEAM_, int N, uint32_t PACKS> struct Slice {
     using T = T_;
     static constexpr uint32_t TEAM = TEAM_, TEAMS = WARP / TEAM, OWN = N * PACKS, WIDTH = TEAM * OWN;
     // Keys, and values, that a thread reads at once.
-    static constexpr uint32_t READS = PACKS > 4 ? 4 : 8;
+    static constexpr uint32_t READS = 8 / PACKS;
 
     // As it lies in memory. Zeros where there is no row, and beyond its width.
     struct Read {
@@ -79,14 +79,21 @@ template <class T_, uint32_t TEAM_, int N, uint32_t PACKS> struct Slice {
         uint32_t count = OWN;
 #pragma unroll
         for (uint32_t apart = TEAM; apart < WARP; apart *= 2) {
-            const bool upper = threadIdx.x & apart;
             count /= 2;
 #pragma unroll
             for (uint32_t i = 0; i < count; i++) {
-                const float kept = upper ? x[i + count] : x[i], given = upper ? x[i] : x[i + count];
+                const float kept = keeps_upper(apart) ? x[i + count] : x[i];
+                const float given = keeps_upper(apart) ? x[i] : x[i + count];
                 x[i] = kept + __shfl_xor_sync(ALL_LANES, given, apart);
             }
         }
+    }
+
+    // Which half of its columns a lane keeps when it exchanges with the one that is so far apart. In the last exchange half
+    // of a team does as the other team: then the columns of 16 lanes lie in 32 banks.
+    __device__ __forceinline__ static bool keeps_upper(uint32_t apart) {
+        const uint32_t swapped = apart * 2 == WARP ? TEAM / 2 : 0;
+        return bool(threadIdx.x & apart) != bool(threadIdx.x & swapped);
     }
 
     // Writes what `sum_of_teams` left.
@@ -103,7 +110,7 @@ template <class T_, uint32_t TEAM_, int N, uint32_t PACKS> struct Slice {
 #pragma unroll
             for (uint32_t apart = TEAM; apart < WARP; apart *= 2) {
                 part /= 2;
-                if (lane & apart) column += part;
+                if (keeps_upper(apart)) column += part;
             }
             reinterpret_cast<float2*>(to)[column / 2] = make_float2(x[0], x[1]);
         }
@@ -277,41 +284,24 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
     }
 }
 
-// q, o [n, h·e], k, v [n', h·e]: the one row of segment z, where it has one, to the keys of segment z.
-template <class S, class T>
-__device__ __forceinline__ void decode_cross(const T* q, const T* k, const T* v, T* o, const uint32_t* rows,
-                                             const uint32_t* cols, uint32_t width, float* found, uint32_t* arrived) {
-    const Span query = segment(rows, blockIdx.z), keys = segment(cols, blockIdx.z);
-    if (query.count == 0) return;
-    const uint32_t stride = gridDim.y * width, head = blockIdx.y * width;
-    const size_t place = (size_t)query.first * stride + head, from = (size_t)keys.first * stride + head;
-    decode<S, T>({q + place, k + from, v + from, o + place, keys.count, stride, width}, {}, found, arrived);
-}
-
-// q, o [batch, h·e], k, v [batch · capacity, h·e]: row z to the first `len` keys of sequence z, of which it is the last.
-template <class S, class T>
-__device__ __forceinline__ void decode_self(const T* q, const T* k, const T* v, T* o, uint32_t capacity, uint32_t len,
-                                            const T* table, const uint16_t* bucket, uint32_t buckets, uint32_t reach,
-                                            uint32_t width, float* found, uint32_t* arrived) {
-    const uint32_t stride = gridDim.y * width, head = blockIdx.y * width;
-    const size_t place = (size_t)blockIdx.z * stride + head, from = (size_t)blockIdx.z * capacity * stride + head;
-    const Bias<T> bias = {table, bucket, buckets, reach, gridDim.y, blockIdx.y};
-    decode<S, T>({q + place, k + from, v + from, o + place, len, stride, width}, bias, found, arrived);
-}
+// q, o [n, h·e], k, v [n', h·e]: the one row of segment z, where it has one, to the keys of segment z. Without `rows` and
+// `cols`, k and v are a cache: row z to the first `len` of sequence z's `capacity` keys, of which it is the last.
+#define PARAMETERS(T)                                                                                                  \
+    (const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o, const uint32_t* rows, \
+     const uint32_t* cols, uint32_t capacity, uint32_t len, const T* __restrict__ table,                               \
+     const uint16_t* __restrict__ bucket, uint32_t buckets, uint32_t reach, uint32_t width, float* found,              \
+     uint32_t* arrived)
 
 // For heads of exactly 64, or of up to another WIDTH.
 #define DECODE(T, NAME, WIDTH, ...)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_cross_##WIDTH##_##NAME(                               \
-        const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o,                  \
-        const uint32_t* rows, const uint32_t* cols, uint32_t width, float* found, uint32_t* arrived) {                 \
-        decode_cross<__VA_ARGS__, T>(q, k, v, o, rows, cols, width, found, arrived);                            \
-    }                                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_self_##WIDTH##_##NAME(                                \
-        const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o,                  \
-        uint32_t capacity, uint32_t len, const T* __restrict__ table, const uint16_t* __restrict__ bucket,             \
-        uint32_t buckets, uint32_t reach, uint32_t width, float* found, uint32_t* arrived) {                           \
-        decode_self<__VA_ARGS__, T>(q, k, v, o, capacity, len, table, bucket, buckets, reach, width, found,     \
-                                           arrived);                                                                   \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_attention_##WIDTH##_##NAME PARAMETERS(T) {    \
+        Span query = {blockIdx.z, 1}, keys = {blockIdx.z * capacity, len};                                             \
+        if (rows != nullptr) query = segment(rows, blockIdx.z), keys = segment(cols, blockIdx.z);                      \
+        if (query.count == 0) return;                                                                                  \
+        const uint32_t stride = gridDim.y * width, head = blockIdx.y * width;                                          \
+        const size_t place = (size_t)query.first * stride + head, from = (size_t)keys.first * stride + head;           \
+        decode<__VA_ARGS__>(Row<T>{q + place, k + from, v + from, o + place, keys.count, stride, width},               \
+                            Bias<T>{table, bucket, buckets, reach, gridDim.y, blockIdx.y}, found, arrived);            \
     }
 
 DECODE(float, f32, 64, Slice<float, 16, 4, 1>)

@@ -6,7 +6,9 @@
 //! ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod append;
+mod attention;
 mod buffer;
+mod decode_attention;
 mod dequantise;
 mod embed;
 mod float;
@@ -27,8 +29,12 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
-use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
+use crate::backend::{
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
+};
+use attention::Bucketings;
 pub use buffer::{Buffer, Live};
+use decode_attention::Counters;
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
@@ -39,14 +45,22 @@ pub struct Cuda<E: Float> {
     kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
+    bucketings: Arc<Bucketings>,
+    counters: Arc<Counters>,
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-        let Self { kernels, queue, device, .. } = self;
-        Self { kernels: kernels.clone(), queue: queue.clone(), device: device.clone(), computes_in: PhantomData }
+        Self {
+            kernels: self.kernels.clone(),
+            queue: self.queue.clone(),
+            device: self.device.clone(),
+            bucketings: self.bucketings.clone(),
+            counters: self.counters.clone(),
+            computes_in: PhantomData,
+        }
     }
 }
 
@@ -73,6 +87,8 @@ impl<E: Float> Cuda<E> {
             kernels: Arc::new(Kernels::load::<E>(&queue)?),
             queue,
             device: device.clone(),
+            bucketings: Arc::default(),
+            counters: Arc::default(),
             computes_in: PhantomData,
         })
     }
@@ -132,8 +148,12 @@ impl<E: Float> Backend for Cuda<E> {
         todo!("linear_relu")
     }
 
-    fn attention(&self, _a: Attend<'_, Self>) -> Mat<Self> {
-        todo!("attention")
+    fn attention(&self, a: Attend<'_, Self>) -> Mat<Self> {
+        a.check();
+        if a.rows.longest <= 1 && a.bias.is_none() && a.dropout.is_none() {
+            return decode_attention::cross(self, &a);
+        }
+        attention::attention(self, &a, None)
     }
 
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
@@ -145,8 +165,9 @@ impl<E: Float> Backend for Cuda<E> {
         append::append(self, cache, k, v);
     }
 
-    fn decode_attention(&self, _q: &Mat<Self>, _cache: &Cache<Self>, _bias: Bias<'_, Self>) -> Mat<Self> {
-        todo!("decode_attention")
+    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
+        assert_eq!(bias.direction, Direction::Past, "decoding looks back");
+        decode_attention::newest(self, q, cache, bias)
     }
 
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
