@@ -2,7 +2,7 @@
 //! twin.
 //!
 //! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and running
-//! needs the NVIDIA driver alone. [`probe`] says whether it is there. Everything happens in one stream, in order, and
+//! needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in order, and
 //! ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod append;
@@ -19,6 +19,7 @@ mod probe;
 mod queue;
 mod rms_norm;
 mod score;
+mod staging;
 mod top_m;
 
 use std::marker::PhantomData;
@@ -28,7 +29,8 @@ use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
 use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
-pub use buffer::{Buffer, Live};
+pub use buffer::Buffer;
+use buffer::Live;
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
