@@ -89,8 +89,8 @@ impl<T: Pod> Buffer<T> {
         if host.is_empty() || queue.has_failed() {
             return buffer;
         }
-        // SAFETY: into an allocation of this length. The driver has its own copy of pageable memory when it returns; of up
-        // to 64 KiB it makes one without waiting for the stream.
+        // SAFETY: into an allocation of this length. The driver has its own copy of pageable memory when it returns; of
+        // up to 64 KiB it makes one without waiting for the stream.
         let copy = |stream| unsafe { result::memcpy_htod_async(buffer.address(), host, stream) };
         let copied = queue.stream().and_then(copy);
         buffer.uploaded(copied)

@@ -182,10 +182,10 @@ impl<E: Float> Cuda<E> {
         function.allow_shared(grid.shared_bytes)?;
         let mut pointers: Vec<*mut c_void> = args.iter().map(|arg| (&raw const arg.bits).cast_mut().cast()).collect();
         let [blocks, threads] = [grid.blocks, grid.threads].map(|[x, y, z]| (x, y, z));
-        // SAFETY: the function is loaded as long as `self`; the arguments are as many as it declares, of the sizes that it
-        // declares (asserted above), and are read before this returns. The operations, which alone call this, check shapes,
-        // list buffers in the kernel's order, and free memory in the stream's order; kernels mask what is beyond the sizes
-        // that they are given.
+        // SAFETY: the function is loaded as long as `self`; the arguments are as many as it declares, of the sizes that
+        // it declares (asserted above), and are read before this returns. The operations, which alone call this, check
+        // shapes, list buffers in the kernel's order, and free memory in the stream's order; kernels mask what is
+        // beyond the sizes that they are given.
         unsafe { result::launch_kernel(function.handle, blocks, threads, grid.shared_bytes, stream, &mut pointers) }
     }
 }

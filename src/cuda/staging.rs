@@ -48,8 +48,8 @@ impl Staging {
     /// # Safety
     /// The context is current.
     unsafe fn make_room(&mut self, bytes: usize) -> Result<(), DriverError> {
-        // SAFETY: the event is created once and waited for before the memory is freed; the memory is freed once, and new
-        // memory is written before it is a slice.
+        // SAFETY: the event is created once and waited for before the memory is freed; the memory is freed once, and
+        // new memory is written before it is a slice.
         unsafe {
             if self.left.is_null() {
                 self.left = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
