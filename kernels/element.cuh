@@ -51,6 +51,10 @@ __device__ __forceinline__ uint32_t narrow_pair(float low, float high) {
     const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
     return *reinterpret_cast<const uint32_t*>(&pair);
 }
+// A bf16 is the upper half of the f32 of the same value.
+__device__ __forceinline__ float2 widen_pair(uint32_t pair) {
+    return {__uint_as_float(pair << 16), __uint_as_float(pair & 0xffff0000u)};
+}
 
 __device__ __forceinline__ uint4 repack(const Pack<4>& p, float) {
     return {__float_as_uint(p[0]), __float_as_uint(p[1]), __float_as_uint(p[2]), __float_as_uint(p[3])};

@@ -11,11 +11,15 @@ mod dequantise;
 mod embed;
 mod float;
 mod gather;
+mod geglu;
 mod join;
 mod kernels;
 mod launch;
+mod linear;
 mod log_prob;
+mod predict;
 mod probe;
+mod product;
 mod queue;
 mod rms_norm;
 mod score;
@@ -40,6 +44,8 @@ pub struct Cuda<E: Float> {
     kernels: Kernels,
     queue: Arc<Queue>,
     device: Device,
+    /// How blocks that make a product together count themselves; zeros between launches.
+    tickets: Buffer<u32>,
     computes_in: PhantomData<E>,
 }
 
@@ -62,7 +68,9 @@ impl<E: Float> Cuda<E> {
 
     fn open(device: &Device, sharing: Sharing) -> Result<Self> {
         let queue = Arc::new(Queue::open(device, sharing)?);
-        Ok(Self { kernels: Kernels::load::<E>(&queue)?, queue, device: device.clone(), computes_in: PhantomData })
+        let kernels = Kernels::load::<E>(&queue)?;
+        let tickets = Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)]);
+        Ok(Self { kernels, queue, device: device.clone(), tickets, computes_in: PhantomData })
     }
 
     /// Values that the operation at hand will write, all of them that are there.
@@ -104,20 +112,20 @@ impl<E: Float> Backend for Cuda<E> {
         rms_norm::rms_norm(self, x, g, eps)
     }
 
-    fn linear(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
-        todo!("linear")
+    fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
+        linear::linear(self, x, w)
     }
 
-    fn linear_add(&self, _x: &Mat<Self>, _w: &Mat<Self>, _y: &mut Mat<Self>) {
-        todo!("linear_add")
+    fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
+        linear::linear_add(self, x, w, y);
     }
 
-    fn geglu(&self, _x: &Mat<Self>, _w_0: &Mat<Self>, _w_1: &Mat<Self>) -> Mat<Self> {
-        todo!("geglu")
+    fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
+        geglu::geglu(self, x, w_0, w_1)
     }
 
-    fn linear_relu(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
-        todo!("linear_relu")
+    fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
+        linear::linear_relu(self, x, w)
     }
 
     fn attention(&self, _a: Attend<'_, Self>) -> Mat<Self> {
@@ -165,8 +173,8 @@ impl<E: Float> Backend for Cuda<E> {
         dequantise::dequantise(self, width, stored)
     }
 
-    fn predict(&self, _x: &Mat<Self>, _head: &Mat<Self>) -> Prediction<Self> {
-        todo!("predict")
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self> {
+        predict::predict(self, x, head)
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<f32> {
