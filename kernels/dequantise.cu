@@ -1,11 +1,10 @@
-// Rows from the memory store, one run behind the other, widened or rounded to the machine's type. A block has ROWS rows of
-// one run.
+// Rows from the memory store, one run behind the other, widened or rounded to the machine's type. A block has ROWS rows
+// of one run.
 #include "element.cuh"
 
 constexpr uint32_t WARPS = 8;
 constexpr uint32_t THREADS = WARP * WARPS;
 constexpr uint32_t ROWS = 32;
-constexpr uint32_t UNIT = 16;  // numbers that a lane takes at a time: 16 bytes of int8, 32 of bf16
 
 // A run of stored rows; src/cuda/dequantise.rs has the same.
 struct Run {
@@ -14,42 +13,26 @@ struct Run {
     uint32_t first_row, first_block, rows, unused;
 };
 
-template <class T> __device__ __forceinline__ void store_unit(T* to, const float (&x)[UNIT]) {
-#pragma unroll
-    for (int i = 0; i < UNIT / PACK<T>; i++) {
-        Pack<PACK<T>> p;
-#pragma unroll
-        for (int n = 0; n < PACK<T>; n++) p[n] = x[i * PACK<T> + n];
-        store<PACK<T>>(to, i, p);
-    }
-}
-
-__device__ __forceinline__ void load_unit(const bf16* from, float (&x)[UNIT]) {
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const Pack<8> p = load<8>(from, i);
-#pragma unroll
-        for (int n = 0; n < 8; n++) x[i * 8 + n] = p[n];
-    }
-}
-__device__ __forceinline__ void load_unit(const int8_t* from, float (&x)[UNIT]) {
-    const uint4 bits = *reinterpret_cast<const uint4*>(from);
-    const uint32_t words[4] = {bits.x, bits.y, bits.z, bits.w};
-#pragma unroll
-    for (int i = 0; i < UNIT; i++) x[i] = float(int8_t(words[i / 4] >> (i % 4 * 8)));
-}
 __device__ __forceinline__ float widen(int8_t x) { return float(x); }
 
+// N stored numbers, in one access.
+template <int N, class S> struct alignas(N * sizeof(S)) Stored {
+    S x[N];
+};
+
+// A lane takes as many numbers at a time as it can store at once.
 template <class T, class S>
 __device__ __forceinline__ void widen_row(T* __restrict__ to, const S* __restrict__ from, float scale, uint32_t d) {
+    constexpr int N = PACK<T>;
     const uint32_t lane = threadIdx.x % WARP;
-    if (d % UNIT == 0) {
-        for (uint32_t i = lane * UNIT; i < d; i += WARP * UNIT) {
-            float x[UNIT];
-            load_unit(from + i, x);
+    if (is_packed<T>(d)) {
+#pragma unroll 4
+        for (uint32_t i = lane; i < d / N; i += WARP) {
+            const Stored<N, S> stored = reinterpret_cast<const Stored<N, S>*>(from)[i];
+            Pack<N> p;
 #pragma unroll
-            for (int n = 0; n < UNIT; n++) x[n] *= scale;
-            store_unit(to + i, x);
+            for (int n = 0; n < N; n++) p[n] = widen(stored.x[n]) * scale;
+            store<N>(to, i, p);
         }
     } else {
         for (uint32_t i = lane; i < d; i += WARP) to[i] = narrow<T>(widen(from[i]) * scale);
@@ -59,9 +42,12 @@ __device__ __forceinline__ void widen_row(T* __restrict__ to, const S* __restric
 template <class T>
 __device__ void dequantise(const Run* __restrict__ runs, T* __restrict__ y, uint32_t d, uint32_t count) {
     __shared__ uint32_t partial[WARPS];
+    __shared__ Run run;
     uint32_t begun = 0;
     for (uint32_t i = threadIdx.x; i < count; i += THREADS) begun += runs[i].first_block <= blockIdx.x;
-    const Run run = runs[block_sum(begun, partial) - 1];
+    const uint32_t own = block_sum(begun, partial) - 1;
+    if (threadIdx.x == 0) run = runs[own];
+    __syncthreads();
     const uint32_t first = (blockIdx.x - run.first_block) * ROWS, end = min(run.rows, first + ROWS);
     for (uint32_t row = first + threadIdx.x / WARP; row < end; row += WARPS) {
         T* to = y + (size_t)(run.first_row + row) * d;

@@ -1,6 +1,8 @@
 // One score a segment: ⟨pool(x), w⟩, or ⟨RMSNorm(pool(x)), w⟩ where a scale is given. A block a segment.
 #include "pool.cuh"
 
+constexpr uint32_t FIRST_THREADS = 128;  // one row keeps no more of them busy
+
 // What a score is made of: Σ p², and Σ p ⊙ g ⊙ w, from which the norm divides out at the end.
 struct Sums {
     float squares, products;
@@ -29,7 +31,7 @@ template <int N, class T>
 __device__ Sums sums_of_first(const T* x, const T* w, const T* g, uint32_t d, uint32_t first, uint32_t end) {
     Sums sums{0, 0};
     if (first == end) return sums;
-    for (uint32_t i = threadIdx.x; i < d / N; i += POOL_THREADS) sums.add(load<N>(x + (size_t)first * d, i), w, g, i);
+    for (uint32_t i = threadIdx.x; i < d / N; i += FIRST_THREADS) sums.add(load<N>(x + (size_t)first * d, i), w, g, i);
     return sums;
 }
 
@@ -49,7 +51,8 @@ template <class T>
 __device__ void score_first(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
                             const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-    Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end) : sums_of_first<1>(x, w, g, d, first, end);
+    Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end)
+                                : sums_of_first<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
     if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
 }
@@ -58,12 +61,13 @@ template <class T>
 __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
                            const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-    Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end) : sums_of_mean<1>(x, w, g, d, first, end);
+    Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end)
+                                : sums_of_mean<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
     if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
 }
 
 #define PARAMETERS(T)                                                                                                  \
     (const T* x, const uint32_t* offsets, const T* w, const T* g, T* s, uint32_t d, float eps)
-KERNEL_OF_ELEMENTS(score_first, POOL_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))
+KERNEL_OF_ELEMENTS(score_first, FIRST_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))
 KERNEL_OF_ELEMENTS(score_mean, POOL_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))

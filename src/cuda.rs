@@ -1,9 +1,9 @@
-//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its exact
-//! twin.
+//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its
+//! exact twin.
 //!
-//! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and running
-//! needs the NVIDIA driver alone. [`probe`] says whether it is there. Everything happens in one stream, in order, and
-//! ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
+//! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and
+//! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in
+//! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod append;
 mod buffer;
@@ -23,6 +23,7 @@ mod product;
 mod queue;
 mod rms_norm;
 mod score;
+mod staging;
 mod top_m;
 
 use std::marker::PhantomData;
@@ -32,7 +33,8 @@ use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
 use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
-pub use buffer::{Buffer, Live};
+pub use buffer::Buffer;
+use buffer::Live;
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
@@ -40,13 +42,20 @@ use queue::{Queue, Sharing};
 
 /// A CUDA device, computing in `E`: `Cuda<bf16>` for speed, `Cuda<f32>` as its exact twin. Sums are in f32 in both.
 pub struct Cuda<E: Float> {
-    // Before the queue, in whose context they are loaded.
-    kernels: Kernels,
+    kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
     /// How blocks that make a product together count themselves; zeros between launches.
     tickets: Buffer<u32>,
     computes_in: PhantomData<E>,
+}
+
+/// The same machine: one stream, one memory, the same kernels.
+impl<E: Float> Clone for Cuda<E> {
+    fn clone(&self) -> Self {
+        let Self { kernels, queue, device, .. } = self;
+        Self { kernels: kernels.clone(), queue: queue.clone(), device: device.clone(), computes_in: PhantomData }
+    }
 }
 
 impl<E: Float> Cuda<E> {
@@ -68,9 +77,13 @@ impl<E: Float> Cuda<E> {
 
     fn open(device: &Device, sharing: Sharing) -> Result<Self> {
         let queue = Arc::new(Queue::open(device, sharing)?);
-        let kernels = Kernels::load::<E>(&queue)?;
-        let tickets = Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)]);
-        Ok(Self { kernels, queue, device: device.clone(), tickets, computes_in: PhantomData })
+        Ok(Self {
+            kernels: Arc::new(Kernels::load::<E>(&queue)?),
+            tickets: Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)]),
+            queue,
+            device: device.clone(),
+            computes_in: PhantomData,
+        })
     }
 
     /// Values that the operation at hand will write, all of them that are there.

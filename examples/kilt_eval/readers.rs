@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use glimmer::backend::Backend;
-use glimmer::cpu::{Cpu, Real};
 use glimmer::eval::{
     Corpus, Means, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
 };
@@ -66,10 +65,10 @@ impl Checkpoint {
         }
     }
 
-    fn load<T: Real>(&self, glimmer: Glimmer) -> Result<Reader<Cpu<T>>> {
+    fn load<B: Backend>(&self, machine: B, glimmer: Glimmer) -> Result<Reader<B>> {
         match &self.weights {
-            WeightsFrom::Folder(path) => Reader::load(Cpu::default(), path, |_| Ok(glimmer)),
-            WeightsFrom::Seed(seed) => Reader::random(Cpu::default(), self.config.clone(), glimmer, *seed),
+            WeightsFrom::Folder(path) => Reader::load(machine, path, |_| Ok(glimmer)),
+            WeightsFrom::Seed(seed) => Reader::random(machine, self.config.clone(), glimmer, *seed),
         }
     }
 }
@@ -132,8 +131,13 @@ pub struct Readings {
 }
 
 /// Runs every reader over every task, until something stops it.
-pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
-    let mut loaded: Option<(&WeightsFrom, Reader<Cpu<T>>)> = None;
+pub fn run<B: Backend + Clone>(
+    args: &Args,
+    machine: &B,
+    checkpoints: &[Checkpoint],
+    (tasks, corpus): (&[Task], Option<&Corpus>),
+) -> Readings {
+    let mut loaded: Option<(&WeightsFrom, Reader<B>)> = None;
     let mut reports = Vec::new();
     for checkpoint in checkpoints {
         let mut run = || {
@@ -145,7 +149,7 @@ pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], cor
                 {
                     reader.recut(setting.glimmer.clone())?
                 }
-                _ => checkpoint.load(setting.glimmer.clone())?,
+                _ => checkpoint.load(machine.clone(), setting.glimmer.clone())?,
             };
             let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
             loaded = Some((&checkpoint.weights, reader));
@@ -165,10 +169,10 @@ fn same_parts(a: &Glimmer, b: &Glimmer) -> bool {
     parts(a) == parts(b) && (a.cut() == b.cut() || parts(a) == (false, false, false))
 }
 
-fn read<T: Real>(
+fn read<B: Backend>(
     args: &Args,
     setting: &Setting,
-    reader: &Reader<Cpu<T>>,
+    reader: &Reader<B>,
     prompts: &Prompts,
     (tasks, corpus): (&[Task], Option<&Corpus>),
 ) -> Result<ReaderReport> {

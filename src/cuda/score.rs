@@ -5,8 +5,10 @@ use super::launch::{Grid, WARP, args};
 use super::{Cuda, Float};
 use crate::backend::{Mat, Pool, Scorer, Segments};
 
-/// Threads of a block; `kernels/pool.cuh` has the same.
+/// Threads of a block that adds up rows; `kernels/pool.cuh` has the same.
 const THREADS: usize = 512;
+/// Threads of a block that has one row; `kernels/score.cu` has the same.
+const FIRST_THREADS: usize = 128;
 
 pub(super) fn score<E: Float>(
     be: &Cuda<E>,
@@ -20,11 +22,11 @@ pub(super) fn score<E: Float>(
         assert_eq!((norm.rows, norm.cols), (1, d), "score: scale of the norm");
     }
     let mut s = be.alloc(rows.count, 1, None);
-    let kernel = match scorer.pool {
-        Pool::First => Kernel::ScoreFirst,
-        Pool::Mean => Kernel::ScoreMean,
+    let (kernel, threads) = match scorer.pool {
+        Pool::First => (Kernel::ScoreFirst, FIRST_THREADS),
+        Pool::Mean => (Kernel::ScoreMean, THREADS),
     };
-    let grid = Grid::of(rows.count).threads(THREADS, 1);
+    let grid = Grid::of(rows.count).threads(threads, 1);
     let eps = scorer.eps as f32;
     be.launch(kernel, grid, args![x, &rows.offsets, scorer.weight, scorer.norm, &mut s, d, eps]);
     s

@@ -9,7 +9,6 @@ mod common;
 mod adafactor;
 mod attention;
 mod attention_bwd;
-mod emulated;
 mod harness;
 mod losses;
 mod predict;
@@ -98,7 +97,7 @@ conformance! {
 
 macro_rules! emulated_conformance {
     ($($machine:ident: $type:ty;)*) => {
-        conformance! { $($machine: crate::emulated::machine::<$type>(), [
+        conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
             predict::log_prob,
             predict::log_prob_of_far_logits,
             predict::predict,
