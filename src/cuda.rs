@@ -46,15 +46,21 @@ pub struct Cuda<E: Float> {
     queue: Arc<Queue>,
     device: Device,
     /// How blocks that make a product together count themselves; zeros between launches.
-    tickets: Buffer<u32>,
+    tickets: Arc<Buffer<u32>>,
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-        let Self { kernels, queue, device, .. } = self;
-        Self { kernels: kernels.clone(), queue: queue.clone(), device: device.clone(), computes_in: PhantomData }
+        let Self { kernels, queue, device, tickets, .. } = self;
+        Self {
+            kernels: kernels.clone(),
+            queue: queue.clone(),
+            device: device.clone(),
+            tickets: tickets.clone(),
+            computes_in: PhantomData,
+        }
     }
 }
 
@@ -79,7 +85,7 @@ impl<E: Float> Cuda<E> {
         let queue = Arc::new(Queue::open(device, sharing)?);
         Ok(Self {
             kernels: Arc::new(Kernels::load::<E>(&queue)?),
-            tickets: Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)]),
+            tickets: Arc::new(Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)])),
             queue,
             device: device.clone(),
             computes_in: PhantomData,

@@ -111,7 +111,7 @@ impl<E: Float> Cuda<E> {
         let sums = if shares == 1 { 0 } else { blocks * shares * shape.rows * FEW_OUTPUTS };
         let partial = self.buffer::<f32>(sums);
         let grid = Grid::across([blocks, shares, 1]).threads(FEW_WARPS * WARP, 1);
-        self.launch(kernel, grid, &[args, args![span, &partial, &self.tickets]].concat());
+        self.launch(kernel, grid, &[args, args![span, &partial, &*self.tickets]].concat());
     }
 
     fn multiply_plainly(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
