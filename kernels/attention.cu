@@ -12,7 +12,7 @@
 // For heads of up to WIDTH.
 #define PLAIN(T, NAME, WIDTH)                                                                                          \
     extern "C" __global__ void __launch_bounds__(plain::THREADS, WIDTH == 256 ? 3 : 4)                                 \
-        attention_##WIDTH##_##NAME PARAMETERS(T) {                                                                     \
+        attention_plain##WIDTH##_##NAME PARAMETERS(T) {                                                                \
         plain::attend<T, WIDTH>(OPERANDS, width);                                                                      \
     }
 
@@ -25,13 +25,13 @@ PLAIN(bf16, bf16, 128)
 PLAIN(float, f32, 256)
 PLAIN(bf16, bf16, 256)
 
-// For segments of at most 32, of at most 64, and of more rows. Twelve warps a multiprocessor: while some multiply, others
-// take powers.
-#define TILED(WARPS)                                                                                                   \
-    extern "C" __global__ void __launch_bounds__(WARPS * WARP, 12 / WARPS) attention_tiled_##WARPS PARAMETERS(bf16) {  \
-        tiled::attend<tiled::Block<WARPS>>(OPERANDS);                                                                  \
+// For heads of 64, and ROWS rows a block. Twelve warps a multiprocessor: while some multiply, others take powers.
+#define TILED(ROWS)                                                                                                    \
+    extern "C" __global__ void __launch_bounds__(ROWS, 12 / (ROWS / 32))                                               \
+        attention_tile##ROWS##_bf16 PARAMETERS(bf16) {                                                                 \
+        tiled::attend<tiled::Block<ROWS / 32>>(OPERANDS);                                                              \
     }
 
-TILED(1)
-TILED(2)
-TILED(4)
+TILED(32)
+TILED(64)
+TILED(128)

@@ -150,7 +150,7 @@ __device__ __forceinline__ void attend(const Row<T>& row, const Bias<T>& bias, u
     constexpr uint32_t TEAM = S::TEAM, READS = S::READS;
     const uint32_t lane = threadIdx.x % WARP;
     S q = {}, values = {};
-    q.add(1.0f, {row.q, row.width, true});
+    q.add(1.0f, {row.q, row.width, first < row.keys});
     float peak = MINUS_INFINITY, mass = 0, own_bias = 0;
     if (bias.table != nullptr && first + lane < row.keys) {
         own_bias = bias.of_bucket(bias.bucket_of((int)(first + lane) - (int)(row.keys - 1)));
@@ -292,9 +292,8 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
      const uint16_t* __restrict__ bucket, uint32_t buckets, uint32_t reach, uint32_t width, float* found,              \
      uint32_t* arrived)
 
-// For heads of exactly 64, or of up to another WIDTH.
-#define DECODE(T, NAME, WIDTH, ...)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_attention_##WIDTH##_##NAME PARAMETERS(T) {    \
+#define DECODE(T, NAME, ...)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_attention_##NAME PARAMETERS(T) {              \
         Span query = {blockIdx.z, 1}, keys = {blockIdx.z * capacity, len};                                             \
         if (rows != nullptr) query = segment(rows, blockIdx.z), keys = segment(cols, blockIdx.z);                      \
         if (query.count == 0) return;                                                                                  \
@@ -304,11 +303,13 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
                             Bias<T>{table, bucket, buckets, reach, gridDim.y, blockIdx.y}, found, arrived);            \
     }
 
-DECODE(float, f32, 64, Slice<float, 16, 4, 1>)
-DECODE(bf16, bf16, 64, Slice<bf16, 8, 8, 1>)
-DECODE(float, f32, 32, Slice<float, WARP, 1, 1>)
-DECODE(bf16, bf16, 32, Slice<bf16, WARP, 1, 1>)
-DECODE(float, f32, 128, Slice<float, WARP, 1, 4>)
-DECODE(bf16, bf16, 128, Slice<bf16, WARP, 1, 4>)
-DECODE(float, f32, 256, Slice<float, WARP, 1, 8>)
-DECODE(bf16, bf16, 256, Slice<bf16, WARP, 1, 8>)
+// For heads of 64.
+DECODE(float, 64_f32, Slice<float, 16, 4, 1>)
+DECODE(bf16, 64_bf16, Slice<bf16, 8, 8, 1>)
+// For heads of up to 32, 128 and 256, a number at a time.
+DECODE(float, plain32_f32, Slice<float, WARP, 1, 1>)
+DECODE(bf16, plain32_bf16, Slice<bf16, WARP, 1, 1>)
+DECODE(float, plain128_f32, Slice<float, WARP, 1, 4>)
+DECODE(bf16, plain128_bf16, Slice<bf16, WARP, 1, 4>)
+DECODE(float, plain256_f32, Slice<float, WARP, 1, 8>)
+DECODE(bf16, plain256_bf16, Slice<bf16, WARP, 1, 8>)

@@ -59,23 +59,23 @@ impl Tiles {
     fn of<E: Float>(width: usize, longest: usize) -> Self {
         if width == 64 && size_of::<E>() == 2 {
             return match longest {
-                0..=32 => Self::tiled(Kernel::AttentionTiled1, 1, 2),
-                33..=64 => Self::tiled(Kernel::AttentionTiled2, 2, 2),
-                _ => Self::tiled(Kernel::AttentionTiled4, 4, 4),
+                0..=32 => Self::tiled(Kernel::AttentionSmall, 32, 2),
+                33..=64 => Self::tiled(Kernel::AttentionMedium, 64, 2),
+                _ => Self::tiled(Kernel::AttentionLarge, 128, 4),
             };
         }
         match width {
-            0..=32 => Self::plain(Kernel::Attention32, 32),
-            33..=64 => Self::plain(Kernel::Attention64, 64),
-            65..=128 => Self::plain(Kernel::Attention128, 128),
-            129..=256 => Self::plain(Kernel::Attention256, 256),
+            0..=32 => Self::plain(Kernel::AttentionPlain32, 32),
+            33..=64 => Self::plain(Kernel::AttentionPlain64, 64),
+            65..=128 => Self::plain(Kernel::AttentionPlain128, 128),
+            129..=256 => Self::plain(Kernel::AttentionPlain256, 256),
             _ => panic!("attention: heads of {width}, and the widest that there is a kernel for are of 256"),
         }
     }
 
-    /// `kernels/attention_tiled.cuh`: 32 rows a warp, and places for the keys and values of 32 tokens.
-    fn tiled(kernel: Kernel, warps: usize, places: usize) -> Self {
-        Self { kernel, rows: 32 * warps, threads: WARP * warps, shared_bytes: places * 2 * 32 * 64 * 2 }
+    /// `kernels/attention_tiled.cuh`: a warp has 32 rows, and a place the keys and values of 32 tokens.
+    fn tiled(kernel: Kernel, rows: usize, places: usize) -> Self {
+        Self { kernel, rows, threads: rows / 32 * WARP, shared_bytes: places * 2 * 32 * 64 * 2 }
     }
 
     /// `kernels/attention_plain.cuh`: 32 rows of queries, of keys or values in turn, and of weights.

@@ -77,10 +77,10 @@ fn decode<E: Float>(
     assert_eq!(q.cols % heads, 0, "attention: {} columns among {heads} heads", q.cols);
     let width = q.cols / heads;
     let kernel = match width {
-        64 => Kernel::DecodeAttention64,
-        0..=32 => Kernel::DecodeAttention32,
-        33..=128 => Kernel::DecodeAttention128,
-        129..=256 => Kernel::DecodeAttention256,
+        64 => Kernel::DecodeAttention,
+        0..=32 => Kernel::DecodeAttentionPlain32,
+        33..=128 => Kernel::DecodeAttentionPlain128,
+        129..=256 => Kernel::DecodeAttentionPlain256,
         _ => panic!("attention: heads of {width}, and the widest that there is a kernel for are of 256"),
     };
     let mut o = be.alloc(q.rows, q.cols, q.buf.live());

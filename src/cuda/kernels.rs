@@ -32,27 +32,62 @@ macro_rules! kernels {
 kernels! {
     "append" { typed Append = "append" }
     "attention" {
-        typed Attention32 = "attention_32",
-        typed Attention64 = "attention_64",
-        typed Attention128 = "attention_128",
-        typed Attention256 = "attention_256",
-        plain AttentionTiled1 = "attention_tiled_1",
-        plain AttentionTiled2 = "attention_tiled_2",
-        plain AttentionTiled4 = "attention_tiled_4",
+        plain AttentionLarge = "attention_tile128_bf16",
+        plain AttentionMedium = "attention_tile64_bf16",
+        plain AttentionSmall = "attention_tile32_bf16",
+        typed AttentionPlain32 = "attention_plain32",
+        typed AttentionPlain64 = "attention_plain64",
+        typed AttentionPlain128 = "attention_plain128",
+        typed AttentionPlain256 = "attention_plain256",
     }
     "decode_attention" {
-        typed DecodeAttention32 = "decode_attention_32",
-        typed DecodeAttention64 = "decode_attention_64",
-        typed DecodeAttention128 = "decode_attention_128",
-        typed DecodeAttention256 = "decode_attention_256",
+        typed DecodeAttention = "decode_attention_64",
+        typed DecodeAttentionPlain32 = "decode_attention_plain32",
+        typed DecodeAttentionPlain128 = "decode_attention_plain128",
+        typed DecodeAttentionPlain256 = "decode_attention_plain256",
     }
     "dequantise" { typed Dequantise = "dequantise" }
     "embed" { typed Embed = "embed" }
     "gather" { typed Gather = "gather" }
+    "geglu" {
+        plain GegluLarge = "geglu_tile128x256_bf16",
+        plain GegluMedium = "geglu_tile128x128_bf16",
+        plain GegluSmall = "geglu_tile64x64_bf16",
+        plain GegluFew = "geglu_rows16_bf16",
+        typed GegluPlain = "geglu_plain64",
+        typed GegluPlainFew = "geglu_plain8",
+    }
     "join" { typed Join = "join" }
+    "linear" {
+        plain LinearLarge = "linear_tile128x256_bf16",
+        plain LinearMedium = "linear_tile128x128_bf16",
+        plain LinearSmall = "linear_tile64x64_bf16",
+        plain LinearFew = "linear_rows16_bf16",
+        typed LinearPlain = "linear_plain64",
+        typed LinearPlainFew = "linear_plain8",
+        plain LinearAddLarge = "linear_add_tile128x256_bf16",
+        plain LinearAddMedium = "linear_add_tile128x128_bf16",
+        plain LinearAddSmall = "linear_add_tile64x64_bf16",
+        plain LinearAddFew = "linear_add_rows16_bf16",
+        typed LinearAddPlain = "linear_add_plain64",
+        typed LinearAddPlainFew = "linear_add_plain8",
+        plain LinearReluLarge = "linear_relu_tile128x256_bf16",
+        plain LinearReluMedium = "linear_relu_tile128x128_bf16",
+        plain LinearReluSmall = "linear_relu_tile64x64_bf16",
+        plain LinearReluFew = "linear_relu_rows16_bf16",
+        typed LinearReluPlain = "linear_relu_plain64",
+        typed LinearReluPlainFew = "linear_relu_plain8",
+    }
     "log_prob" { typed LogProb = "log_prob" }
     "mean_pool" { typed MeanPool = "mean_pool" }
     "merge" { plain Merge = "merge" }
+    "predict" {
+        plain PredictPartsMedium = "predict_parts_tile128x128_bf16",
+        plain PredictPartsFew = "predict_parts_rows16_bf16",
+        typed PredictPartsPlain = "predict_parts_plain64",
+        typed PredictPartsPlainFew = "predict_parts_plain8",
+        plain Predict = "predict",
+    }
     "rms_norm" { typed RmsNorm = "rms_norm" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
     "top_m" { typed TopM = "top_m" }
