@@ -1,5 +1,5 @@
-// o_ij = Σ_t softmax_t(⟨q_ij, k_tj⟩ + bias) · v_tj, for head j of row i, over the keys t of its segment; and the logarithm
-// of the sum that the softmax divides by.
+// o_ij = Σ_t softmax_t(⟨q_ij, k_tj⟩ + bias) · v_tj, for head j of row i, over the keys t of its segment; and the
+// logarithm of the sum that the softmax divides by.
 #include "attention_plain.cuh"
 #include "attention_tiled.cuh"
 

@@ -58,8 +58,8 @@ template <class T> struct Bias {
     __device__ __forceinline__ float of_bucket(uint32_t b) const { return widen(table[b * heads + head]) * LOG2_E; }
 };
 
-// The same in shared memory, for tiles of at most 32 queries and 32 keys. A tile farther from the diagonal than anything
-// changes is taken for one that lies `SPREAD` beyond the reach: so the row has an end.
+// The same in shared memory, for tiles of at most 32 queries and 32 keys. A tile farther from the diagonal than
+// anything changes is taken for one that lies `SPREAD` beyond the reach: so the row has an end.
 struct BiasRow {
     static constexpr int SPREAD = 31;  // from the distance of a tile's corner to that of any of its elements
 
@@ -74,8 +74,8 @@ struct BiasRow {
         return row + min(max(key - query, -far), far) + far + SPREAD;
     }
 
-    // `begin`, a barrier, `finish`, and another barrier fill the row. In between, it holds buckets, and what is behind it
-    // the bias of each, so that a block waits for global memory once and not twice.
+    // `begin`, a barrier, `finish`, and another barrier fill the row. In between, it holds buckets, and what is behind
+    // it the bias of each, so that a block waits for global memory once and not twice.
     template <uint32_t THREADS, class T> __device__ __forceinline__ void begin(const Bias<T>& bias) const {
         if (bias.table == nullptr) return;
         for (uint32_t b = threadIdx.x; b < bias.buckets; b += THREADS) row[length() + b] = bias.of_bucket(b);

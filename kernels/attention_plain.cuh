@@ -3,7 +3,6 @@
 // A block is 32 rows of one head of one segment, a warp eight of them. Keys go by in steps of 32. For the logits a lane
 // is a key; for the values it is some columns of the head, and the weights go from one to the other through shared
 // memory. Heads narrower than WIDTH are filled up with zeros.
-
 #pragma once
 
 #include "attention.cuh"
@@ -16,20 +15,28 @@ constexpr uint32_t WARP_ROWS = 8;
 constexpr uint32_t ROWS = WARPS * WARP_ROWS;
 constexpr uint32_t STEP = WARP;
 
-__device__ inline float dot(float4 a, float4 b, float sum) {
-    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
-}
+// 32 rows of WIDTH f32 in shared memory, STRIDE apart.
+template <uint32_t WIDTH, uint32_t STRIDE> struct Rows {
+    static constexpr uint32_t LENGTH = 32 * STRIDE;
 
-// Up to 32 rows of `WIDTH` f32 in shared memory, `STRIDE` apart.
-template <uint32_t WIDTH, uint32_t STRIDE>
-struct Rows {
     float* at;
 
-    __device__ float4 quad(uint32_t row, uint32_t col) const { return *(const float4*)(at + row * STRIDE + col); }
+    __device__ __forceinline__ float4 quad(uint32_t row, uint32_t col) const {
+        return *reinterpret_cast<const float4*>(at + row * STRIDE + col);
+    }
 
     // Widens rows of `width` numbers, `stride` apart, of which there are `count`. The rest becomes zeros.
+    template <class T>
+    __device__ __forceinline__ void fill(const T* from, size_t stride, uint32_t count, uint32_t width) const {
+        if (is_packed<T>(width)) {
+            fill_by<PACK<T>>(from, stride, count, width);
+        } else {
+            fill_by<1>(from, stride, count, width);
+        }
+    }
+
     template <int N, class T>
-    __device__ void fill(const T* from, size_t stride, uint32_t count, uint32_t width) const {
+    __device__ __forceinline__ void fill_by(const T* from, size_t stride, uint32_t count, uint32_t width) const {
         constexpr uint32_t PACKS = WIDTH / N;
 #pragma unroll 2
         for (uint32_t i = threadIdx.x; i < 32 * PACKS; i += THREADS) {
@@ -41,35 +48,48 @@ struct Rows {
                 *to = x[0];
             } else {
 #pragma unroll
-                for (int j = 0; j < N; j += 4) *(float4*)(to + j) = make_float4(x[j], x[j + 1], x[j + 2], x[j + 3]);
+                for (int j = 0; j < N; j += 4) {
+                    *reinterpret_cast<float4*>(to + j) = make_float4(x[j], x[j + 1], x[j + 2], x[j + 3]);
+                }
             }
-        }
-    }
-
-    template <class T>
-    __device__ void fill(const T* from, size_t stride, uint32_t count, uint32_t width) const {
-        if (is_packed<T>(width)) {
-            fill<PACK<T>>(from, stride, count, width);
-        } else {
-            fill<1>(from, stride, count, width);
         }
     }
 };
 
-// A warp's eight rows. Of the values, a lane has COLUMNS in groups of `GROUP` neighbours.
-template <uint32_t WIDTH>
-struct Strip {
+__device__ __forceinline__ float dot(float4 a, float4 b, float sum) {
+    return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
+}
+
+// A warp's eight rows. Of the values, a lane has COLUMNS in groups of GROUP neighbours.
+template <uint32_t WIDTH> struct Strip {
     static constexpr uint32_t COLUMNS = WIDTH / WARP;
     static constexpr uint32_t GROUP = COLUMNS < 4 ? COLUMNS : 4;
+    // A lane reads a key four columns at a time: of eight lanes, the fifth quad in a row keeps the banks apart.
+    using Queries = Rows<WIDTH, WIDTH>;
+    using Keys = Rows<WIDTH, WIDTH + 4>;
 
-    float peak[WARP_ROWS];            // of the logits so far
-    float mass[WARP_ROWS];            // Σ weight, of this lane's keys
-    float o[WARP_ROWS][COLUMNS];      // Σ weight · v
+    float x[WARP_ROWS];           // this lane's key's logits, and then its weights
+    float peak[WARP_ROWS];        // of the logits so far
+    float mass[WARP_ROWS];        // Σ weight, of this lane's keys
+    float o[WARP_ROWS][COLUMNS];  // Σ weight · v
 
-    __device__ static uint32_t column(uint32_t i) { return i / GROUP * WARP * GROUP + threadIdx.x % WARP * GROUP + i % GROUP; }
+    __device__ __forceinline__ static uint32_t column(uint32_t i) {
+        return (i / GROUP * WARP + threadIdx.x % WARP) * GROUP + i % GROUP;
+    }
 
-    // Turns this lane's logit of each row into its weight.
-    __device__ void soften(float (&x)[WARP_ROWS]) {
+    // x = q·k, of the queries from `first` on
+    __device__ __forceinline__ void product(Queries q, uint32_t first, Keys k, uint32_t width) {
+        for (float& sum : x) sum = 0;
+#pragma unroll 2
+        for (uint32_t col = 0; col < width; col += 4) {
+            const float4 key = k.quad(threadIdx.x % WARP, col);
+#pragma unroll
+            for (uint32_t row = 0; row < WARP_ROWS; row++) x[row] = dot(q.quad(first + row, col), key, x[row]);
+        }
+    }
+
+    // Turns logits into weights.
+    __device__ __forceinline__ void soften() {
 #pragma unroll
         for (uint32_t row = 0; row < WARP_ROWS; row++) {
             if (__any_sync(ALL_LANES, x[row] > peak[row])) {
@@ -85,101 +105,98 @@ struct Strip {
         }
     }
 
-    // o += w·v for four keys, whose weights are `w`.
-    __device__ void accumulate(const float4 (&w)[WARP_ROWS], const float* v, uint32_t stride) {
+    // o += w·v, of all lanes' weights
+    __device__ __forceinline__ void accumulate(Rows<STEP, STEP> weights, uint32_t first, Keys v) {
+#pragma unroll 1
+        for (uint32_t key = 0; key < STEP; key += 4) {
+            float4 w[WARP_ROWS];
 #pragma unroll
-        for (uint32_t key = 0; key < 4; key++) {
-            float values[COLUMNS];
+            for (uint32_t row = 0; row < WARP_ROWS; row++) w[row] = weights.quad(first + row, key);
+            add(v, key, [&](uint32_t row) { return w[row].x; });
+            add(v, key + 1, [&](uint32_t row) { return w[row].y; });
+            add(v, key + 2, [&](uint32_t row) { return w[row].z; });
+            add(v, key + 3, [&](uint32_t row) { return w[row].w; });
+        }
+    }
+
+    template <class F> __device__ __forceinline__ void add(Keys v, uint32_t key, F weight) {
+        float values[COLUMNS];
 #pragma unroll
-            for (uint32_t i = 0; i < COLUMNS; i++) values[i] = v[key * stride + column(i)];
+        for (uint32_t i = 0; i < COLUMNS; i++) values[i] = v.at[key * (WIDTH + 4) + column(i)];
 #pragma unroll
-            for (uint32_t row = 0; row < WARP_ROWS; row++) {
-                const float weight = key == 0 ? w[row].x : key == 1 ? w[row].y : key == 2 ? w[row].z : w[row].w;
+        for (uint32_t row = 0; row < WARP_ROWS; row++) {
 #pragma unroll
-                for (uint32_t i = 0; i < COLUMNS; i++) o[row][i] = fmaf(weight, values[i], o[row][i]);
+            for (uint32_t i = 0; i < COLUMNS; i++) o[row][i] = fmaf(weight(row), values[i], o[row][i]);
+        }
+    }
+
+    // Writes the rows from `row` on of the segment's queries.
+    template <class T>
+    __device__ __forceinline__ void write(const Attention<T>& a, Span queries, uint32_t row, uint32_t width) const {
+        const uint32_t head = blockIdx.y, heads = gridDim.y;
+#pragma unroll
+        for (uint32_t i = 0; i < WARP_ROWS; i++) {
+            if (row + i >= queries.count) break;
+            const size_t place = (size_t)(queries.first + row + i) * heads + head;
+            const float sum = warp_sum(mass[i]), scale = reciprocal(sum);
+#pragma unroll
+            for (uint32_t j = 0; j < COLUMNS; j++) {
+                if (column(j) < width) a.o[place * width + column(j)] = narrow<T>(o[i][j] * scale);
             }
+            if (a.log_sum != nullptr && threadIdx.x % WARP == 0) a.log_sum[place] = log_sum(peak[i], sum);
         }
     }
 };
 
 template <class T, uint32_t WIDTH>
-__device__ __forceinline__ void attend(const Attention<T>& a, Bias<T> bias, bool causal, uint32_t width) {
-    extern __shared__ __align__(16) float shared_floats[];
-    const uint32_t lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, head = blockIdx.y, heads = gridDim.y;
+__device__ __forceinline__ void attend(const Attention<T>& a, const Bias<T>& bias, bool causal, uint32_t width) {
+    extern __shared__ __align__(16) float floats[];
+    using Warp = Strip<WIDTH>;
+    const uint32_t lane = threadIdx.x % WARP, warp_row = threadIdx.x / WARP * WARP_ROWS;
     const Span queries = segment(a.rows, blockIdx.z), keys = segment(a.cols, blockIdx.z);
-    const uint32_t block_row = blockIdx.x * ROWS, row = block_row + warp * WARP_ROWS;
+    const uint32_t block_row = blockIdx.x * ROWS, row = block_row + warp_row;
     if (block_row >= queries.count) return;
 
-    const auto reach = [&](uint32_t end) { return causal ? min(keys.count, end) : keys.count; };
-    const uint32_t seen = reach(block_row + ROWS), own = row < queries.count ? reach(row + WARP_ROWS) : 0;
-
-    const size_t stride = (size_t)heads * width;
-    const size_t key_place = keys.first * stride + head * width;
-    const size_t query_place = (queries.first + block_row) * stride + head * width;
-
-    const Rows<WIDTH, WIDTH> query = {shared_floats};
-    const Rows<WIDTH, WIDTH + 4> tile = {query.at + ROWS * WIDTH};
-    float* const weights = tile.at + STEP * (WIDTH + 4) + warp * WARP_ROWS * STEP;
-    const BiasRow near = {tile.at + STEP * (WIDTH + 4) + ROWS * STEP, (int)bias.reach};
-
-    query.fill(a.q + query_place, stride, queries.count - block_row, width);
+    const size_t stride = (size_t)gridDim.y * width, head = blockIdx.y * width;
+    const T *k = a.k + keys.first * stride + head, *v = a.v + keys.first * stride + head;
+    // Keys and values take turns in one place.
+    const typename Warp::Queries q = {floats};
+    const typename Warp::Keys tile = {q.at + q.LENGTH};
+    const Rows<STEP, STEP> weights = {tile.at + tile.LENGTH};
+    const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
+    q.fill(a.q + (queries.first + block_row) * stride + head, stride, queries.count - block_row, width);
     near.begin<THREADS>(bias);
     __syncthreads();
     near.finish<THREADS>(bias);
 
-    Strip<WIDTH> strip = {};
+    Warp strip = {};
     for (float& peak : strip.peak) peak = MINUS_INFINITY;
+    // How many keys this block has to see, and of those this warp.
+    const auto seen_before = [&](uint32_t end) { return causal ? min(keys.count, end) : keys.count; };
+    const uint32_t seen = seen_before(block_row + ROWS), own = row < queries.count ? seen_before(row + WARP_ROWS) : 0;
     for (uint32_t first = 0; first < seen; first += STEP) {
-        const size_t place = key_place + first * stride;
         __syncthreads();
-        tile.fill(a.k + place, stride, keys.count - first, width);
+        tile.fill(k + first * stride, stride, keys.count - first, width);
         __syncthreads();
         if (first < own) {
-            float x[WARP_ROWS] = {};
-#pragma unroll 2
-            for (uint32_t col = 0; col < width; col += 4) {
-                const float4 key = tile.quad(lane, col);
-#pragma unroll
-                for (uint32_t i = 0; i < WARP_ROWS; i++) x[i] = dot(query.quad(warp * WARP_ROWS + i, col), key, x[i]);
-            }
+            strip.product(q, warp_row, tile, width);
             const float* const diagonal = near.corner(first, row) + lane;
             const uint32_t key = first + lane;
 #pragma unroll
             for (int i = 0; i < WARP_ROWS; i++) {
-                x[i] = fmaf(x[i], LOG2_E, diagonal[-i]);
-                if (key >= keys.count || (causal && key > row + i)) x[i] = MINUS_INFINITY;
+                const bool hidden = key >= keys.count || (causal && key > row + i);
+                strip.x[i] = hidden ? MINUS_INFINITY : fmaf(strip.x[i], LOG2_E, diagonal[-i]);
             }
-            strip.soften(x);
+            strip.soften();
 #pragma unroll
-            for (uint32_t i = 0; i < WARP_ROWS; i++) weights[i * STEP + lane] = x[i];
+            for (uint32_t i = 0; i < WARP_ROWS; i++) weights.at[(warp_row + i) * STEP + lane] = strip.x[i];
         }
         __syncthreads();
-        tile.fill(a.v + place, stride, keys.count - first, width);
+        tile.fill(v + first * stride, stride, keys.count - first, width);
         __syncthreads();
-        if (first < own) {
-#pragma unroll 1
-            for (uint32_t key = 0; key < STEP; key += 4) {
-                float4 w[WARP_ROWS];
-#pragma unroll
-                for (uint32_t i = 0; i < WARP_ROWS; i++) w[i] = *(const float4*)(weights + i * STEP + key);
-                strip.accumulate(w, tile.at + key * (WIDTH + 4), WIDTH + 4);
-            }
-        }
+        if (first < own) strip.accumulate(weights, warp_row, tile);
     }
-
-#pragma unroll
-    for (uint32_t i = 0; i < WARP_ROWS; i++) {
-        if (row + i >= queries.count) break;
-        const float mass = warp_sum(strip.mass[i]), scale = reciprocal(mass);
-        T* const to = a.o + query_place + (warp * WARP_ROWS + i) * stride;
-#pragma unroll
-        for (uint32_t j = 0; j < strip.COLUMNS; j++) {
-            if (strip.column(j) < width) to[strip.column(j)] = narrow<T>(strip.o[i][j] * scale);
-        }
-        if (a.log_sum != nullptr && lane == 0) {
-            a.log_sum[(size_t)(queries.first + row + i) * heads + head] = log_sum(strip.peak[i], mass);
-        }
-    }
+    strip.write(a, queries, row, width);
 }
 
 }  // namespace plain

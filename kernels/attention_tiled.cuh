@@ -1,8 +1,8 @@
 // Attention on tensor cores: bf16, heads of 64.
 //
-// A warp has 32 rows of one head of one segment, a block up to four warps. Keys and values go by in steps of 32, the next
-// ones on their way while the warps are at this one. Of the logits, a step's 32 × 32 are all that a warp ever has, in
-// registers. What a segment lacks is not computed, nor steps that lie wholly in the future: where rows and keys are
+// A warp has 32 rows of one head of one segment, a block up to four warps. Keys and values go by in steps of 32, the
+// next ones on their way while the warps are at this one. Of the logits, a step's 32 × 32 are all that a warp ever has,
+// in registers. What a segment lacks is not computed, nor steps that lie wholly in the future: where rows and keys are
 // multiples of 32, every mma is useful.
 #pragma once
 
@@ -20,7 +20,8 @@ constexpr uint32_t TILE_BYTES = STEP * WIDTH * 2;
 template <uint32_t WARPS> struct Block {
     static constexpr uint32_t THREADS = WARPS * WARP;
     static constexpr uint32_t ROWS = WARPS * WARP_ROWS;
-    // Steps on their way, and places for a step's keys and values. Small blocks are many, and wait for each other's copies.
+    // Steps on their way, and places for a step's keys and values. Of small blocks there are many: one's copies come
+    // while others multiply.
     static constexpr uint32_t AHEAD = WARPS == 4 ? 2 : 1;
     static constexpr uint32_t PLACES = 2 * AHEAD;
     static constexpr uint32_t SHARED_BYTES = PLACES * 2 * TILE_BYTES;  // and a row of biases behind it
@@ -28,7 +29,7 @@ template <uint32_t WARPS> struct Block {
 };
 
 // By how much, in powers of two, weights may exceed 1 before a row's sums are scaled to its new peak. The sums are f32
-// and a weight has an exponent of its own, so nothing is lost; and past a segment's first keys few peaks rise by as much.
+// and a weight has an exponent of its own, so nothing is lost; and past a segment's first keys few peaks rise as much.
 constexpr float HEADROOM = 8.0f;
 
 // A number for each row that a lane has elements of: row 16·i + 8·j + lane/4 of 32.
@@ -167,8 +168,7 @@ __device__ __forceinline__ void soften(Strip& strip, Scores& s) {
     });
 }
 
-// Starts copying `ROWS` rows of one head, of which `left` are there, from row `first` of `from` on: 16 bytes of every so
-// many rows a thread.
+// Starts copying `ROWS` rows of one head, of which `left` are there, from row `first` of `from` on.
 template <uint32_t ROWS, uint32_t THREADS>
 __device__ __forceinline__ void copy_rows(Tile<WIDTH> to, const bf16* from, uint32_t first, uint32_t stride, int left) {
     const uint32_t row = threadIdx.x / 8, chunk = threadIdx.x % 8;
@@ -244,7 +244,8 @@ __device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16
     const Steps<B> steps = {a.k + head * WIDTH, a.v + head * WIDTH, keys, stride, shared_address(shared)};
     const uint32_t seen = causal ? min(keys.count, block_row + B::ROWS) : keys.count;
     const Tile<WIDTH> q_tile = steps.k_tile(B::AHEAD * STEP);
-    copy_rows<B::ROWS, B::THREADS>(q_tile, a.q + head * WIDTH, queries.first + block_row, stride, queries.count - block_row);
+    const uint32_t left = queries.count - block_row;
+    copy_rows<B::ROWS, B::THREADS>(q_tile, a.q + head * WIDTH, queries.first + block_row, stride, left);
     commit_copies();
     for (uint32_t i = 0; i < B::AHEAD; i++) steps.copy(i * STEP, seen);
     const BiasRow near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};

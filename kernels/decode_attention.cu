@@ -1,6 +1,6 @@
 // Attention of one row a sequence: of the newest token to a cache, and of one row to many encoded ones. It is bound by
-// reading the keys and values, and so reads them once, 16 bytes a thread where the head's width allows it, with all reads
-// of a round under way at once.
+// reading the keys and values, and so reads them once, heads of 64 by 16 bytes a thread, with all reads of a round under
+// way at once.
 //
 // A block has 256 keys of one head, a warp 32 of them. Where a sequence has more, its blocks leave what they found in
 // memory, and the last to arrive puts it together: always in the same order, so that nothing depends on who was last.
@@ -16,7 +16,9 @@ constexpr uint32_t BLOCKS = 2;  // of a multiprocessor: registers for all the re
 template <class T, int N> struct Raw {
     uint4 bits;
 
-    __device__ __forceinline__ void read(const T* row, uint32_t pack) { bits = reinterpret_cast<const uint4*>(row)[pack]; }
+    __device__ __forceinline__ void read(const T* row, uint32_t pack) {
+        bits = reinterpret_cast<const uint4*>(row)[pack];
+    }
     __device__ __forceinline__ Pack<N> widened() const { return unpack(bits, T{}); }
 };
 template <class T> struct Raw<T, 1> {
@@ -89,8 +91,8 @@ template <class T_, uint32_t TEAM_, int N, uint32_t PACKS> struct Slice {
         }
     }
 
-    // Which half of its columns a lane keeps when it exchanges with the one that is so far apart. In the last exchange half
-    // of a team does as the other team: then the columns of 16 lanes lie in 32 banks.
+    // Which half of its columns a lane keeps when it exchanges with the one that is so far apart. In the last exchange
+    // half of a team does as the other team: then the columns of 16 lanes lie in 32 banks.
     __device__ __forceinline__ static bool keeps_upper(uint32_t apart) {
         const uint32_t swapped = apart * 2 == WARP ? TEAM / 2 : 0;
         return bool(threadIdx.x & apart) != bool(threadIdx.x & swapped);
@@ -212,8 +214,8 @@ template <uint32_t WIDTH> struct United {
     }
 };
 
-// The mean of column `col` over the parts that other blocks left: past the first-level cache, which may have an older copy
-// of them. A warp's columns are neighbours, and a lane finds out what some of the parts weigh.
+// The mean of column `col` over the parts that other blocks left: past the first-level cache, which may have an older
+// copy of them. A warp's columns are neighbours, and a lane finds out what some of the parts weigh.
 __device__ __forceinline__ float mean(const Parts& parts, uint32_t count, uint32_t width, uint32_t col) {
     const uint32_t lane = threadIdx.x % WARP;
     float peak = MINUS_INFINITY, mass = 0, value = 0;
@@ -245,8 +247,8 @@ __device__ __forceinline__ bool is_last(uint32_t* arrived, uint32_t count) {
     return last;
 }
 
-// Block (x, y, z) has the x-th part of the keys of head y of sequence z. `found` has room for a part for each block, and
-// `arrived` is a 0 for each head of each sequence.
+// Block (x, y, z) has the x-th part of the keys of head y of sequence z. `found` has room for a part for each block,
+// and `arrived` is a 0 for each head of each sequence.
 template <class S, class T>
 __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, float* found, uint32_t* arrived) {
     __shared__ __align__(16) float shared[WARPS * (S::WIDTH + 2)];
@@ -284,11 +286,11 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
     }
 }
 
-// q, o [n, h·e], k, v [n', h·e]: the one row of segment z, where it has one, to the keys of segment z. Without `rows` and
-// `cols`, k and v are a cache: row z to the first `len` of sequence z's `capacity` keys, of which it is the last.
+// q, o [n, h·e], k, v [n', h·e]: the one row of segment z, where it has one, to the keys of segment z. Without `rows`
+// and `cols`, k and v are a cache: row z to the first `len` of sequence z's `capacity` keys, of which it is the last.
 #define PARAMETERS(T)                                                                                                  \
-    (const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o, const uint32_t* rows, \
-     const uint32_t* cols, uint32_t capacity, uint32_t len, const T* __restrict__ table,                               \
+    (const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o,                     \
+     const uint32_t* rows, const uint32_t* cols, uint32_t capacity, uint32_t len, const T* __restrict__ table,         \
      const uint16_t* __restrict__ bucket, uint32_t buckets, uint32_t reach, uint32_t width, float* found,              \
      uint32_t* arrived)
 

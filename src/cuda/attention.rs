@@ -115,3 +115,75 @@ pub(super) fn attention<E: Float>(
     be.launch(tiles.kernel, grid, args);
     o
 }
+
+#[cfg(test)]
+mod tests {
+    use half::bf16;
+
+    use super::*;
+    use crate::backend::{Element, Segments};
+    use crate::cuda::probe;
+    use crate::random;
+
+    const BUCKETS: usize = 32;
+    const MAX_DISTANCE: usize = 128;
+
+    /// `rows × cols` normal numbers of the machine, and the same in f64.
+    fn normal<E: Float>(be: &Cuda<E>, stream: u64, rows: usize, cols: usize) -> (Mat<Cuda<E>>, Vec<f64>) {
+        let host: Vec<E> = (0..(rows * cols) as u64).map(|i| E::from_f64(random::normal(3, stream, i))).collect();
+        let plain = host.iter().map(|x| x.to_f64()).collect();
+        (Mat::upload(be, rows, cols, host), plain)
+    }
+
+    /// The sums are f32 whatever the operands are.
+    fn check<E: Float>(heads: usize, width: usize, direction: Option<Direction>) {
+        glimmer_emulator::open().unwrap();
+        let be = &Cuda::<E>::isolated(&probe().unwrap()).unwrap();
+        let (row_counts, key_counts) = match direction {
+            Some(_) => ([3, 0, 140], [3, 0, 140]),
+            None => ([3, 2, 40], [70, 0, 33]),
+        };
+        let (n, m, d) = (row_counts.iter().sum(), key_counts.iter().sum(), heads * width);
+        let ((q, plain_q), (k, plain_k)) = (normal(be, 0, n, d), normal(be, 1, m, d));
+        let ((v, _), (table, plain_table)) = (normal(be, 2, m, d), normal(be, 3, BUCKETS, heads));
+        let bias = direction.map(|direction| Bias { table: &table, direction, max_distance: MAX_DISTANCE });
+        let (rows, cols) = (&Segments::packed(be, row_counts), &Segments::packed(be, key_counts));
+        let mut log_sum = be.buffer::<f32>(n * heads);
+        let a = Attend { q: &q, k: &k, v: &v, rows, cols, bias, heads, dropout: None };
+        attention(be, &a, Some(&mut log_sum));
+
+        let found = be.download(&log_sum).unwrap();
+        let (mut row, mut first_key) = (0, 0);
+        for (rows, keys) in row_counts.into_iter().zip(key_counts) {
+            for position in 0..rows {
+                let seen = if direction == Some(Direction::Past) { position + 1 } else { keys };
+                for head in 0..heads {
+                    let logit = |key: usize| {
+                        let (q, k) =
+                            (&plain_q[row * d + head * width..], &plain_k[(first_key + key) * d + head * width..]);
+                        let dot: f64 = q[..width].iter().zip(k).map(|(q, k)| q * k).sum();
+                        let bucket =
+                            |direction| relative_bucket(key as i64 - position as i64, BUCKETS, MAX_DISTANCE, direction);
+                        dot + direction.map_or(0.0, |direction| plain_table[bucket(direction) * heads + head])
+                    };
+                    let wanted = (0..seen).map(|key| logit(key).exp()).sum::<f64>().ln();
+                    let found = f64::from(found[row * heads + head]);
+                    let close = found == wanted || (found - wanted).abs() <= 1e-5 * wanted.abs().max(1.0);
+                    assert!(close, "{direction:?} {heads} × {width}, row {row}, head {head}: {found}, wanted {wanted}");
+                }
+                row += 1;
+            }
+            first_key += keys;
+        }
+    }
+
+    #[test]
+    fn logarithms_of_the_sums() {
+        for direction in [Some(Direction::Both), Some(Direction::Past), None] {
+            check::<f32>(2, 64, direction);
+            check::<f32>(3, 5, direction);
+            check::<bf16>(2, 64, direction);
+            check::<bf16>(1, 80, direction);
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! Attention in its three shapes, and decoding.
 
-use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Element, Mat, Segments};
+use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Mat, Segments};
 use glimmer::cuda::{Cuda, Float};
 use glimmer::random;
 use glimmer_emulator::count::Counters;
