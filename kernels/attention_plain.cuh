@@ -21,8 +21,21 @@ template <uint32_t WIDTH, uint32_t STRIDE> struct Rows {
 
     float* at;
 
+    // Four neighbours.
     __device__ __forceinline__ float4 quad(uint32_t row, uint32_t col) const {
         return *reinterpret_cast<const float4*>(at + row * STRIDE + col);
+    }
+
+    // The same for lanes that are at different rows, in one piece. (The compiler, left to itself, reads two halves, and
+    // meets every bank twice.)
+    __device__ __forceinline__ float4 whole_quad(uint32_t row, uint32_t col) const {
+        float4 x;
+        const uint32_t address = __cvta_generic_to_shared(at + row * STRIDE + col);
+        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                     : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                     : "r"(address)
+                     : "memory");
+        return x;
     }
 
     // Widens rows of `width` numbers, `stride` apart, of which there are `count`. The rest becomes zeros.
@@ -60,10 +73,9 @@ __device__ __forceinline__ float dot(float4 a, float4 b, float sum) {
     return fmaf(a.w, b.w, fmaf(a.z, b.z, fmaf(a.y, b.y, fmaf(a.x, b.x, sum))));
 }
 
-// A warp's eight rows. Of the values, a lane has COLUMNS in groups of GROUP neighbours.
+// A warp's eight rows. Of the values, a lane has every 32nd column.
 template <uint32_t WIDTH> struct Strip {
     static constexpr uint32_t COLUMNS = WIDTH / WARP;
-    static constexpr uint32_t GROUP = COLUMNS < 4 ? COLUMNS : 4;
     // A lane reads a key four columns at a time: of eight lanes, the fifth quad in a row keeps the banks apart.
     using Queries = Rows<WIDTH, WIDTH>;
     using Keys = Rows<WIDTH, WIDTH + 4>;
@@ -73,16 +85,14 @@ template <uint32_t WIDTH> struct Strip {
     float mass[WARP_ROWS];        // Σ weight, of this lane's keys
     float o[WARP_ROWS][COLUMNS];  // Σ weight · v
 
-    __device__ __forceinline__ static uint32_t column(uint32_t i) {
-        return (i / GROUP * WARP + threadIdx.x % WARP) * GROUP + i % GROUP;
-    }
+    __device__ __forceinline__ static uint32_t column(uint32_t i) { return i * WARP + threadIdx.x % WARP; }
 
     // x = q·k, of the queries from `first` on
     __device__ __forceinline__ void product(Queries q, uint32_t first, Keys k, uint32_t width) {
         for (float& sum : x) sum = 0;
 #pragma unroll 2
         for (uint32_t col = 0; col < width; col += 4) {
-            const float4 key = k.quad(threadIdx.x % WARP, col);
+            const float4 key = k.whole_quad(threadIdx.x % WARP, col);
 #pragma unroll
             for (uint32_t row = 0; row < WARP_ROWS; row++) x[row] = dot(q.quad(first + row, col), key, x[row]);
         }
