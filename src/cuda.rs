@@ -61,14 +61,13 @@ pub struct Cuda<E: Float> {
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-        let Self { kernels, queue, device, tickets, bucketings, counters, .. } = self;
         Self {
-            kernels: kernels.clone(),
-            queue: queue.clone(),
-            device: device.clone(),
-            tickets: tickets.clone(),
-            bucketings: bucketings.clone(),
-            counters: counters.clone(),
+            kernels: self.kernels.clone(),
+            queue: self.queue.clone(),
+            device: self.device.clone(),
+            tickets: self.tickets.clone(),
+            bucketings: self.bucketings.clone(),
+            counters: self.counters.clone(),
             computes_in: PhantomData,
         }
     }
@@ -144,7 +143,12 @@ impl<E: Float> Backend for Cuda<E> {
     }
 
     fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
-        linear::linear(self, x, w)
+        let [y] = linear::linears(self, x, [w]);
+        y
+    }
+
+    fn linears<const N: usize>(&self, x: &Mat<Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        linear::linears(self, x, w)
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
