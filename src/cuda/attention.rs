@@ -121,7 +121,7 @@ mod tests {
     use half::bf16;
 
     use super::*;
-    use crate::backend::{Element, Segments};
+    use crate::backend::Segments;
     use crate::cuda::probe;
     use crate::random;
 
