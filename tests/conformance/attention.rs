@@ -142,7 +142,25 @@ pub fn huge_and_tiny_numbers<B: Backend>(be: &B) {
 }
 
 pub fn newest_token_of_a_cache<B: Backend>(be: &B) {
-    for ((heads, e), batch, capacity) in [((1, 64), 1, 1), ((3, 8), 3, 20), ((6, 64), 2, 260), ((2, 5), 9, 520)] {
+    check_cache(be, &[((1, 64), 1, 1), ((3, 8), 3, 20), ((6, 64), 2, 260), ((2, 5), 9, 520)]);
+}
+
+/// Machines have kernels of their own for widths that they know.
+pub fn heads_of_any_width<B: Backend>(be: &B) {
+    for e in [1, 16, 32, 33, 48, 63, 80, 128, 200] {
+        let heads = (2, e);
+        let check = |rows: &[usize], cols: &[usize], direction| Case { rows, cols, direction, heads }.check(be);
+        check(&[5, 0, 40], &[5, 0, 40], Some(Direction::Both));
+        check(&[33, 1], &[33, 1], Some(Direction::Past));
+        check(&[3, 2], &[70, 0], None);
+        check(&[1, 1, 1], &[1, 0, 300], None);
+        check_cache(be, &[(heads, 2, 7)]);
+    }
+}
+
+/// Heads and their width, sequences, and tokens of each.
+fn check_cache<B: Backend>(be: &B, cases: &[((usize, usize), usize, usize)]) {
+    for &((heads, e), batch, capacity) in cases {
         let width = heads * e;
         let draw = |stream, deviation| normal(be, stream, (batch * capacity, width), deviation);
         let (k, v, q) = (draw(1, 1.0), draw(2, 1.0), draw(3, 1.5 * (e as f64).powf(-0.5)));
