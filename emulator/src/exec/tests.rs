@@ -3,10 +3,14 @@
 #![allow(clippy::result_large_err, reason = "a launch fails once")]
 
 mod faults;
+mod floats;
 mod flow;
+mod halves;
 mod harness;
 mod instructions;
+mod integers;
 mod matrices;
+mod operands;
 mod samples;
 mod speed;
 mod synchronisation;
