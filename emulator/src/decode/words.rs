@@ -203,6 +203,9 @@ fn compared(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &s
         None => None,
     };
     let flush = rest.contains(&"ftz");
+    if let Some(other) = rest.iter().find(|word| !matches!(**word, "and" | "or" | "xor" | "ftz")) {
+        return fail(i, format!("`.{other}` is not known here"));
+    }
     let (to, to_negated) = match operand(i, 0)? {
         Operand::Pair(a, b) => (a.as_ref(), Some(b.as_ref())),
         single => (single, None),
@@ -212,6 +215,9 @@ fn compared(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &s
     let (source, immediate) = (width(kind), compare::code(relation));
     let (a, b) = (lowering.row(operand(i, 1)?, source, i)?, lowering.row(operand(i, 2)?, source, i)?);
     let d = lowering.predicate_destination(to, i)?;
+    if pair && to_negated.is_none() {
+        return fail(i, "two predicates are due");
+    }
     if how.is_none() && to_negated.is_none() {
         return Ok((Args { d, a, b, immediate, ..Args::default() }, Operation::Lanes(run)));
     }
@@ -319,10 +325,14 @@ fn carried(lowering: &mut Lowering, i: &Instruction, name: &str, between: &[&str
 }
 
 fn set(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &str) -> Lowered {
-    let (Some(&relation), Some(&to)) = (between.first(), between.last()) else {
-        return fail(i, "a relation is missing");
+    let (relation, flush, to) = match between {
+        [relation, to] => (*relation, false, *to),
+        [relation, "ftz", to] => (*relation, true, *to),
+        _ => return fail(i, "this comparison is not known"),
     };
-    let Some(run) = compare::select_set(to, kind) else { return fail(i, "this comparison is not known") };
+    let Some(run) = compare::select_set(relation, (to, kind), flush) else {
+        return fail(i, "this comparison is not known");
+    };
     let source = width(kind);
     let d = destination(lowering, i, width(to))?;
     let (a, b) = (lowering.row(operand(i, 1)?, source, i)?, lowering.row(operand(i, 2)?, source, i)?);

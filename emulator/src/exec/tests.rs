@@ -2,6 +2,7 @@
 
 #![allow(clippy::result_large_err, reason = "a launch fails once")]
 
+mod comparisons;
 mod faults;
 mod floats;
 mod flow;
