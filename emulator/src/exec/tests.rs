@@ -3,6 +3,7 @@
 #![allow(clippy::result_large_err, reason = "a launch fails once")]
 
 mod comparisons;
+mod conversions;
 mod faults;
 mod floats;
 mod flow;
