@@ -2,8 +2,10 @@
 
 #![allow(clippy::result_large_err, reason = "a launch fails once")]
 
+mod accesses;
 mod comparisons;
 mod conversions;
+mod exchanges;
 mod faults;
 mod floats;
 mod flow;
