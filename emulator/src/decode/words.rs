@@ -8,6 +8,18 @@ use crate::exec::lanes::{Alu, Args};
 use crate::exec::{carry, compare, convert, float, half, integer, select};
 use crate::ptx::{Instruction, Operand, ParseError, Space, Special, Width};
 
+/// The instructions that there are. Each has a test written by hand, which the tests see to.
+#[rustfmt::skip]
+pub(crate) const NAMES: [&str; 86] = [
+    "abs", "activemask", "add", "addc", "and", "applypriority", "atom", "bar", "barrier", "bfe", "bfi", "bfind", "bmsk",
+    "bra", "brev", "call", "clz", "cnot", "copysign", "cos", "cp", "createpolicy", "cvt", "cvta", "discard", "div",
+    "dp2a", "dp4a", "elect", "ex2", "exit", "fence", "fma", "griddepcontrol", "isspacep", "ld", "ldmatrix", "ldu",
+    "lg2", "lop3", "mad", "madc", "match", "max", "mbarrier", "membar", "min", "mma", "mov", "mul", "mul24",
+    "nanosleep", "neg", "not", "or", "pmevent", "popc", "prefetch", "prefetchu", "prmt", "rcp", "red", "redux", "rem",
+    "ret", "rsqrt", "sad", "selp", "set", "setp", "shf", "shfl", "shl", "shr", "sin", "sqrt", "st", "stmatrix", "sub",
+    "subc", "szext", "tanh", "testp", "trap", "vote", "xor",
+];
+
 /// Bytes of a type.
 pub(super) fn bytes(kind: &str) -> Option<u32> {
     Some(match kind {

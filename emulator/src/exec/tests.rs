@@ -5,6 +5,7 @@
 mod accesses;
 mod comparisons;
 mod conversions;
+mod coverage;
 mod exchanges;
 mod faults;
 mod floats;
