@@ -11,11 +11,11 @@
 //! - of the encoder's heads, the first looks at the token before and the third at its neighbours, by position. In the
 //!   first layer it hands a projection of that token on at full size, so that pairs of tokens can be told from single
 //!   ones: a question and a passage that share a pair belong together far more often than those that share a piece;
-//! - the second looks for its own token elsewhere, and where there is none at the end of text. What it returns then is
-//!   always the same, so that "found" and "not found" can be told apart by any linear layer; without such a sink it
-//!   would be a mean over everything. Two columns of the embedding serve it: a constant, which T5 lacks without biases,
-//!   and a mark of the end of text. The live layers write what it finds larger
-//!   than the rest, and what the heads behind the third see of the whole passage: passages are told apart by that;
+//! - the second looks for its own token elsewhere, and where there is none at the end of text. What it returns then
+//!   is always the same, so that "found" and "not found" can be told apart by any linear layer; without such a sink
+//!   it would be a mean over everything. Two columns of the embedding serve it: a constant, which T5 lacks without
+//!   biases, and a mark of the end of text. The live layers write what it finds larger than the rest, as that is what
+//!   passages are told apart by;
 //! - what blocks write to the residual stream smaller, the deeper the stack, so that a deep encoder begins as a shallow
 //!   one.
 
@@ -37,7 +37,7 @@ const MARK: f64 = 5.0;
 const PREVIOUS: usize = 0;
 /// The head that looks for its own token.
 const MATCHING: usize = 1;
-/// The head that looks at the tokens around; those behind it look at all.
+/// The head that looks at the tokens around.
 const NEIGHBOURS: usize = 2;
 
 impl<B: Backend> Reader<B> {
@@ -72,9 +72,8 @@ impl<B: Backend> Reader<B> {
             replace(be, &mut block.feed_forward.wo, wo);
             let mut o = attention.o.download(be)?;
             for (i, x) in o.iter_mut().enumerate() {
-                let head = i % inner / config.d_kv;
-                let loud = place >= memory_layers && (head == MATCHING || head > NEIGHBOURS);
-                *x = scaled(if loud { 0.5 } else { smaller })(x);
+                let found = place >= memory_layers && i % inner / config.d_kv == MATCHING;
+                *x = scaled(if found { 0.5 } else { smaller })(x);
             }
             if config.num_heads > MATCHING {
                 let (mut q, mut k) = (attention.q.download(be)?, attention.k.download(be)?);
