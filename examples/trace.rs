@@ -1,16 +1,20 @@
 //! Writes every intermediate of one forward pass, to hold this crate against other implementations.
 
+#[path = "common/machine.rs"]
+mod machine;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Parser, ValueEnum};
-use glimmer::backend::Backward;
-use glimmer::cpu::Cpu;
+use clap::Parser;
+use glimmer::backend::Backend;
+use glimmer::cpu::{Cpu, Real};
 use glimmer::io::{Stored, write_tensors};
 use glimmer::model::{Config, Cut, Glimmer, Reader};
 use glimmer::nn::Recompute;
 use glimmer::trace::{Inputs, Tensor, Values, trace, trace_gradients};
+use machine::{CpuWork, Machine, MachineArgs, Work};
 
 /// Run a reader on given tokens and write every intermediate of the forward pass as safetensors
 ///
@@ -30,54 +34,63 @@ struct Args {
     /// Where to write
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// The machine
-    #[arg(long, value_enum, default_value = "cpu")]
-    backend: Machine,
-    /// Numbers it computes with
-    #[arg(long, value_enum, default_value = "f32")]
-    precision: Precision,
     /// Longest greedy answer
     #[arg(long, value_name = "N", default_value = "8", value_parser = clap::value_parser!(u16).range(1..))]
     max_tokens: u16,
     /// Also write the gradient of every parameter
     #[arg(long)]
     backward: bool,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Machine {
-    Cpu,
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Precision {
-    F64,
-    F32,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    let Machine::Cpu = args.backend;
-    let tensors = match args.precision {
-        Precision::F32 => run(Cpu::<f32>::default(), &args)?,
-        Precision::F64 => run(Cpu::<f64>::default(), &args)?,
-    };
-    write(&args, &tensors)?;
-    println!("{} tensors in {}", tensors.len(), args.output.display());
-    Ok(())
+    match args.backward {
+        true => args.machine.run_on_cpu(Trace(&args), "gradients are computed on the CPU alone so far"),
+        false => args.machine.run(Trace(&args)),
+    }
 }
 
-fn run<B: Backward>(be: B, args: &Args) -> Result<Vec<Tensor>> {
-    let inputs = Inputs::read(&args.input)?;
-    let reader = Reader::load(be, &args.checkpoint, |config: &Config| match &config.glimmer {
-        Some(glimmer) => Ok(glimmer.clone()),
-        None => Ok(Glimmer::new(Cut::nearest(config.num_layers, 1.0 / 3.0, 0.25)?, 5)),
-    })?;
-    let mut tensors = trace(&reader, &inputs, args.max_tokens.into())?;
-    if args.backward {
-        tensors.extend(trace_gradients(&reader, &inputs, Recompute::Nothing)?);
+/// The forward pass, and the backward pass where it is asked for.
+struct Trace<'a>(&'a Args);
+
+impl Trace<'_> {
+    fn load<B: Backend>(&self, machine: B, name: &str) -> Result<(Reader<B>, Inputs)> {
+        if self.0.machine.backend == Machine::Auto {
+            eprintln!("machine: {name}");
+        }
+        let inputs = Inputs::read(&self.0.input)?;
+        let reader = Reader::load(machine, &self.0.checkpoint, |config: &Config| match &config.glimmer {
+            Some(glimmer) => Ok(glimmer.clone()),
+            None => Ok(Glimmer::new(Cut::nearest(config.num_layers, 1.0 / 3.0, 0.25)?, 5)),
+        })?;
+        Ok((reader, inputs))
     }
-    Ok(tensors)
+
+    fn write(&self, tensors: &[Tensor]) -> Result<()> {
+        write(self.0, tensors)?;
+        println!("{} tensors in {}", tensors.len(), self.0.output.display());
+        Ok(())
+    }
+}
+
+impl CpuWork for Trace<'_> {
+    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
+        let (reader, inputs) = self.load(machine, name)?;
+        let mut tensors = trace(&reader, &inputs, self.0.max_tokens.into())?;
+        if self.0.backward {
+            tensors.extend(trace_gradients(&reader, &inputs, Recompute::Nothing)?);
+        }
+        self.write(&tensors)
+    }
+}
+
+impl Work for Trace<'_> {
+    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()> {
+        let (reader, inputs) = self.load(machine, name)?;
+        self.write(&trace(&reader, &inputs, self.0.max_tokens.into())?)
+    }
 }
 
 fn write(args: &Args, tensors: &[Tensor]) -> Result<()> {

@@ -42,6 +42,13 @@ pub struct Cpu<T: Real> {
     shelf: Arc<Shelf<T>>,
 }
 
+/// The same machine: what one frees, the other uses again.
+impl<T: Real> Clone for Cpu<T> {
+    fn clone(&self) -> Self {
+        Self { shelf: self.shelf.clone() }
+    }
+}
+
 impl<T: Real> Default for Cpu<T> {
     fn default() -> Self {
         Self { shelf: Arc::default() }

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`backend`] | the contract between the model and a machine: one trait of fused operations |
 //! | [`cpu`] | the machine that is always there |
+//! | [`cuda`] | the machine that is made for this |
 //! | [`nn`], [`model`] | blocks; configuration, weights, and the [`Reader`](model::Reader) |
 //! | [`memory`] | the store of encoded passages |
 //! | [`kilt`], [`retrieval`] | the benchmark's files and scores; BM25, dense and given passages |
@@ -39,6 +40,7 @@
 pub mod backend;
 pub mod cost;
 pub mod cpu;
+pub mod cuda;
 pub mod eval;
 pub mod experiment;
 pub mod io;

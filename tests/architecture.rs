@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Each module, and the modules that it may use. A module that is not here yet has to be put here, with its reasons.
-const MAY_USE: [(&str, &[&str]); 14] = [
+const MAY_USE: [(&str, &[&str]); 15] = [
     ("backend", &["random"]),
     ("cpu", &["backend"]),
+    ("cuda", &["backend"]),
     ("random", &[]),
     ("io", &["backend"]),
     ("nn", &["backend"]),

@@ -10,6 +10,7 @@ use glimmer::eval;
 use glimmer::kilt::{Metric, MissingScore, Record};
 use glimmer::memory::Format;
 
+use crate::machine::MachineArgs;
 use crate::plan::planned;
 use crate::repository;
 
@@ -129,12 +130,8 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value_os_t = repository().join("target/kilt_eval"), help_heading = "Retrieval")]
     pub work: PathBuf,
 
-    /// Machine to compute on; "auto" takes the best one that is there
-    #[arg(long, value_enum, value_name = "NAME", default_value = "auto", help_heading = "Machine")]
-    pub backend: Machine,
-    /// Floating-point type it computes with
-    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32", help_heading = "Machine")]
-    pub precision: Precision,
+    #[command(flatten)]
+    pub machine: MachineArgs,
     /// Threads of the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<usize>,
@@ -175,18 +172,6 @@ pub enum StoreKind {
     Bf16,
     Int8,
     None,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Machine {
-    Auto,
-    Cpu,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    F32,
-    F64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

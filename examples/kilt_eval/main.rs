@@ -1,6 +1,8 @@
 //! FiD, LUMEN and GLIMMER on KILT tasks: answers, scores, speed and cost side by side.
 
 mod args;
+#[path = "../common/machine.rs"]
+mod machine;
 mod outputs;
 mod plan;
 mod readers;
@@ -20,7 +22,8 @@ use glimmer::io::{interrupted, stop_on_interrupt};
 use glimmer::kilt::{ChunkOptions, Metric, Record, RelevanceFilter, read_task, read_task_with_inputs, task_name};
 use serde_json::json;
 
-use args::{Args, Machine, Precision, Retriever, word};
+use args::{Args, Retriever, word};
+use machine::{CpuWork, Work};
 use readers::Readings;
 
 /// What a shell reports of a program that Ctrl-C ended.
@@ -46,17 +49,26 @@ fn run(args: &Args) -> Result<()> {
         .num_threads(args.threads.unwrap_or(0))
         .build_global()
         .context("cannot start the threads")?;
-    match (args.backend, args.precision) {
-        (Machine::Auto | Machine::Cpu, Precision::F32) => evaluate::<f32>(args),
-        (Machine::Auto | Machine::Cpu, Precision::F64) => evaluate::<f64>(args),
+    args.machine.run(Evaluate(args))
+}
+
+struct Evaluate<'a>(&'a Args);
+
+impl CpuWork for Evaluate<'_> {
+    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
+        self.on(machine, name)
+    }
+}
+
+impl Work for Evaluate<'_> {
+    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()> {
+        say(&format!("machine: {name}"));
+        evaluate(self.0, &machine)
     }
 }
 
 /// Whatever the user got wrong is found first; then comes what may take hours.
-fn evaluate<T: Real>(args: &Args) -> Result<()> {
-    let machine = Cpu::<T>::default();
-    let why = if args.backend == Machine::Auto { " (auto: this build has no other machine)" } else { "" };
-    say(&format!("machine: {}{why}", machine.describe()));
+fn evaluate<B: Backend + Clone>(args: &Args, machine: &B) -> Result<()> {
     let checkpoints = readers::Checkpoint::open_all(args)?;
     let dense = retrieve::Dense::open(args)?;
     let tasks = read_tasks(args)?;
@@ -66,7 +78,7 @@ fn evaluate<T: Real>(args: &Args) -> Result<()> {
     };
     let tasks: Vec<Task> = retrieve::retrieve(args, dense.as_ref(), tasks, corpus.as_ref())?;
     drop(dense);
-    let Readings { reports, stopped } = readers::run::<T>(args, &checkpoints, &tasks, corpus.as_ref());
+    let Readings { reports, stopped } = readers::run(args, machine, &checkpoints, (&tasks, corpus.as_ref()));
     let settings = json!({
         "command": std::env::args().collect::<Vec<_>>(),
         "machine": machine.describe(),

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use glimmer::backend::Backend;
-use glimmer::cpu::{Cpu, Real};
 use glimmer::eval::{
     Corpus, Means, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
 };
@@ -105,8 +104,13 @@ pub struct Readings {
 }
 
 /// Runs every reader over every task, until something stops it.
-pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], corpus: Option<&Corpus>) -> Readings {
-    let mut loaded: Option<(&Path, Reader<Cpu<T>>)> = None;
+pub fn run<B: Backend + Clone>(
+    args: &Args,
+    machine: &B,
+    checkpoints: &[Checkpoint],
+    (tasks, corpus): (&[Task], Option<&Corpus>),
+) -> Readings {
+    let mut loaded: Option<(&Path, Reader<B>)> = None;
     let mut reports = Vec::new();
     for checkpoint in checkpoints {
         let mut run = || {
@@ -118,7 +122,7 @@ pub fn run<T: Real>(args: &Args, checkpoints: &[Checkpoint], tasks: &[Task], cor
                 {
                     reader.recut(setting.glimmer.clone())?
                 }
-                _ => Reader::load(Cpu::default(), &checkpoint.folder, |_| Ok(setting.glimmer.clone()))?,
+                _ => Reader::load(machine.clone(), &checkpoint.folder, |_| Ok(setting.glimmer.clone()))?,
             };
             let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
             loaded = Some((&checkpoint.folder, reader));
@@ -138,10 +142,10 @@ fn same_parts(a: &Glimmer, b: &Glimmer) -> bool {
     parts(a) == parts(b) && (a.cut() == b.cut() || parts(a) == (false, false, false))
 }
 
-fn read<T: Real>(
+fn read<B: Backend>(
     args: &Args,
     setting: &Setting,
-    reader: &Reader<Cpu<T>>,
+    reader: &Reader<B>,
     prompts: &Prompts,
     (tasks, corpus): (&[Task], Option<&Corpus>),
 ) -> Result<ReaderReport> {

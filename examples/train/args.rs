@@ -10,6 +10,7 @@ use glimmer::kilt::task_name;
 use glimmer::model::{Config, Cut, Glimmer};
 use glimmer::train::MemoryEncoder;
 
+use crate::machine::MachineArgs;
 use crate::repository;
 
 const AFTER_HELP: &str = "\
@@ -121,9 +122,8 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Training")]
     dev_questions: Option<NonZeroUsize>,
 
-    /// Floating-point type to compute with
-    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32", help_heading = "Machine")]
-    pub precision: Precision,
+    #[command(flatten)]
+    pub machine: MachineArgs,
     /// Threads of the CPU [default: one a core]
     #[arg(long, value_name = "N", help_heading = "Machine")]
     pub threads: Option<NonZeroUsize>,
@@ -140,12 +140,6 @@ enum ReaderName {
 enum Memory {
     Trained,
     Frozen,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    F32,
-    F64,
 }
 
 fn metric(text: &str) -> Result<(String, TaskMetric), String> {

@@ -1,6 +1,8 @@
 //! Trains a reader: from settings to checkpoints.
 
 mod args;
+#[path = "../common/machine.rs"]
+mod machine;
 
 use std::io::{IsTerminal, Write};
 use std::path::Path;
@@ -9,13 +11,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use glimmer::backend::{Backend, Backward};
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Real};
 use glimmer::experiment::{Ended, Plan, Trainer};
 use glimmer::io::{interrupted, stop_on_interrupt};
 use glimmer::model::Reader;
 use glimmer::nn::Tree;
 
-use args::{Args, Precision};
+use args::Args;
+use machine::CpuWork;
 
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -44,14 +47,19 @@ fn run(args: &Args) -> Result<()> {
         .num_threads(args.threads.map_or(0, usize::from))
         .build_global()
         .context("cannot start the threads")?;
-    match args.precision {
-        Precision::F32 => train(Cpu::<f32>::default(), plan),
-        Precision::F64 => train(Cpu::<f64>::default(), plan),
+    args.machine.run_on_cpu(Train(plan), "gradients are computed on the CPU alone so far")
+}
+
+struct Train(Plan);
+
+impl CpuWork for Train {
+    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
+        say(&format!("machine: {name}"));
+        train(machine, self.0)
     }
 }
 
 fn train<B: Backward>(machine: B, plan: Plan) -> Result<()> {
-    say(&format!("machine: {}", machine.describe()));
     let output = plan.output.clone();
     let steps = plan.settings.steps;
     let mut trainer = Trainer::open(machine, plan)?;

@@ -8,6 +8,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::common::naive::Matrix;
 use crate::common::round;
+use crate::emulated;
 
 /// A matrix on the machine, and the same numbers in f64.
 pub struct Operand<B: Backend> {
@@ -62,12 +63,20 @@ pub fn wide_values<B: Backward>(be: &B, buf: &B::Buf<B::Wide>) -> Vec<f64> {
     be.download(buf).unwrap().into_iter().map(Element::to_f64).collect()
 }
 
-/// The result of `run`, which must be the same every time and on any number of threads. NaN differs from itself.
+/// The result of `run`, which must be the same every time, on any number of threads, and in any order of an emulated
+/// device's blocks and warps. NaN differs from itself.
 pub fn steady<R: PartialEq + Send>(what: &str, run: impl Fn() -> R + Send + Sync) -> R {
     static ONE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(1).build().unwrap());
     static THREE: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(3).build().unwrap());
     static MANY: LazyLock<ThreadPool> = LazyLock::new(|| ThreadPoolBuilder::new().num_threads(16).build().unwrap());
     let found = run();
+    if emulated::is_emulated() {
+        emulated::reschedule(1);
+        assert!(run() == found, "{what}: differs under another schedule");
+        emulated::reschedule(2);
+        assert!(ONE.install(&run) == found, "{what}: differs from another thread");
+        return found;
+    }
     assert!(run() == found, "{what}: a second run differs");
     assert!(ONE.install(&run) == found, "{what}: differs on one thread");
     assert!(THREE.install(&run) == found, "{what}: differs on three threads");

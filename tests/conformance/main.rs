@@ -9,6 +9,7 @@ mod common;
 mod adafactor;
 mod attention;
 mod attention_bwd;
+mod emulated;
 mod harness;
 mod losses;
 mod predict;
@@ -93,6 +94,31 @@ macro_rules! conformance {
 conformance! {
     cpu_f32: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64: glimmer::cpu::Cpu::<f64>::default();
+}
+
+macro_rules! emulated_conformance {
+    ($($machine:ident: $type:ty;)*) => {
+        conformance! { $($machine: crate::emulated::machine::<$type>(), [
+            predict::log_prob,
+            predict::log_prob_of_far_logits,
+            rows::dequantise,
+            rows::embed,
+            rows::gather,
+            rows::join,
+            rows::merge,
+            rows::rms_norm,
+            rows::rms_norm_of_huge_and_tiny_rows,
+            scoring::mean_pool,
+            scoring::score,
+            scoring::top_m,
+            scoring::top_m_of_ties_and_not_a_number,
+        ])* }
+    };
+}
+
+emulated_conformance! {
+    cuda_f32: f32;
+    cuda_bf16: half::bf16;
 }
 
 conformance! {

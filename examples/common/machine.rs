@@ -1,0 +1,119 @@
+//! The machine that an example computes on: what the command line says of it, and the choice that follows.
+#![allow(dead_code, reason = "every example compiles all of this and uses its part")]
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, ValueEnum};
+use glimmer::backend::Backend;
+use glimmer::cpu::{Cpu, Real};
+use glimmer::cuda::{Absent, Cuda, Device, Float, probe};
+use half::bf16;
+
+/// Which machine, and which numbers.
+#[derive(Args, Clone, Copy)]
+#[command(next_help_heading = "Machine")]
+pub struct MachineArgs {
+    /// Machine to compute on; "auto" is a CUDA device where there is one, else the CPU; "emulated" runs the CUDA kernels on
+    /// the CPU, checked and slow
+    #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
+    pub backend: Machine,
+    /// Floating-point type it computes with: the CPU has f32 and f64, CUDA f32 and bf16
+    #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
+    pub precision: Precision,
+}
+
+/// What `--backend` may be.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Machine {
+    Auto,
+    Cuda,
+    Emulated,
+    Cpu,
+}
+
+/// What `--precision` may be.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    F32,
+    F64,
+    Bf16,
+}
+
+/// What an example does on the CPU. `name` is how to show the machine.
+pub trait CpuWork: Sized {
+    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()>;
+}
+
+/// What an example does on any machine.
+pub trait Work: CpuWork {
+    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()>;
+}
+
+impl MachineArgs {
+    /// Does the work on the machine that was chosen.
+    ///
+    /// # Errors
+    /// A machine that is not there, or has no such numbers; what the work reports.
+    pub fn run(self, work: impl Work) -> Result<()> {
+        match self.backend {
+            Machine::Cpu => self.on_cpu(work, ""),
+            Machine::Cuda => {
+                let device = probe().context("--backend cuda: there is no device to compute on")?;
+                self.on_cuda(&device, work, "", "")
+            }
+            Machine::Emulated => {
+                glimmer_emulator::open().context("--backend emulated")?;
+                self.on_cuda(&probe()?, work, "emulated ", "")
+            }
+            Machine::Auto => self.on_best(probe(), work),
+        }
+    }
+
+    /// Does the work on the CPU, the only machine for it, because of `reason`.
+    ///
+    /// # Errors
+    /// Another machine was asked for, or numbers that the CPU does not have; what the work reports.
+    pub fn run_on_cpu(self, work: impl CpuWork, reason: &str) -> Result<()> {
+        match self.backend {
+            Machine::Cpu => self.on_cpu(work, ""),
+            Machine::Auto => self.on_cpu(work, &format!(" (auto: {reason})")),
+            Machine::Cuda | Machine::Emulated => bail!("{reason}: leave --backend out, or let it be cpu"),
+        }
+    }
+
+    fn on_best(self, found: Result<Device, Absent>, work: impl Work) -> Result<()> {
+        match found {
+            Ok(_) if self.precision == Precision::F64 => self.on_cpu(work, " (auto: of the machines, it has f64)"),
+            Ok(device) => self.on_cuda(&device, work, "", " (auto: there is a device)"),
+            Err(why) if self.precision == Precision::Bf16 => {
+                bail!("--precision bf16 is of CUDA alone, and there is no device: {why}; --backend emulated needs none")
+            }
+            Err(why) => self.on_cpu(work, &format!(" (auto: {why})")),
+        }
+    }
+
+    fn on_cpu(self, work: impl CpuWork, why: &str) -> Result<()> {
+        fn run<T: Real>(work: impl CpuWork, why: &str) -> Result<()> {
+            let machine = Cpu::<T>::default();
+            let name = format!("{}{why}", machine.describe());
+            work.on_cpu(machine, &name)
+        }
+        match self.precision {
+            Precision::F32 => run::<f32>(work, why),
+            Precision::F64 => run::<f64>(work, why),
+            Precision::Bf16 => bail!("--precision bf16: the CPU computes in f32 or f64; CUDA has bf16, emulated too"),
+        }
+    }
+
+    fn on_cuda(self, device: &Device, work: impl Work, emulated: &str, why: &str) -> Result<()> {
+        fn run<E: Float>(device: &Device, work: impl Work, emulated: &str, why: &str) -> Result<()> {
+            let machine = Cuda::<E>::new(device)?;
+            let name = format!("{emulated}{}{why}", machine.describe());
+            work.on(machine, &name)
+        }
+        match self.precision {
+            Precision::F32 => run::<f32>(device, work, emulated, why),
+            Precision::Bf16 => run::<bf16>(device, work, emulated, why),
+            Precision::F64 => bail!("--precision f64: the CUDA kernels are for f32 and bf16; the CPU has f64"),
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its exact
+//! twin.
+//!
+//! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and running
+//! needs the NVIDIA driver alone. [`probe`] says whether it is there. Everything happens in one stream, in order, and
+//! ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
+
+mod append;
+mod buffer;
+mod dequantise;
+mod embed;
+mod float;
+mod gather;
+mod join;
+mod kernels;
+mod launch;
+mod log_prob;
+mod probe;
+mod queue;
+mod rms_norm;
+mod score;
+mod top_m;
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use bytemuck::Pod;
+
+use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
+pub use buffer::{Buffer, Live};
+pub use float::Float;
+use kernels::Kernels;
+pub use probe::{Absent, Device, probe};
+use queue::{Queue, Sharing};
+
+/// A CUDA device, computing in `E`: `Cuda<bf16>` for speed, `Cuda<f32>` as its exact twin. Sums are in f32 in both.
+pub struct Cuda<E: Float> {
+    kernels: Arc<Kernels>,
+    queue: Arc<Queue>,
+    device: Device,
+    computes_in: PhantomData<E>,
+}
+
+/// The same machine: one stream, one memory, the same kernels.
+impl<E: Float> Clone for Cuda<E> {
+    fn clone(&self) -> Self {
+        let Self { kernels, queue, device, .. } = self;
+        Self { kernels: kernels.clone(), queue: queue.clone(), device: device.clone(), computes_in: PhantomData }
+    }
+}
+
+impl<E: Float> Cuda<E> {
+    /// The machine that works on `device`.
+    ///
+    /// # Errors
+    /// The driver refuses the device or the kernels.
+    pub fn new(device: &Device) -> Result<Self> {
+        Self::open(device, Sharing::Shared)
+    }
+
+    /// As [`new`](Self::new), in a context of its own: a fault there leaves other machines on the device alone.
+    ///
+    /// # Errors
+    /// As those of [`new`](Self::new); a driver for CUDA before 12.5 has no such contexts.
+    pub fn isolated(device: &Device) -> Result<Self> {
+        Self::open(device, Sharing::Own)
+    }
+
+    fn open(device: &Device, sharing: Sharing) -> Result<Self> {
+        let queue = Arc::new(Queue::open(device, sharing)?);
+        Ok(Self {
+            kernels: Arc::new(Kernels::load::<E>(&queue)?),
+            queue,
+            device: device.clone(),
+            computes_in: PhantomData,
+        })
+    }
+
+    /// Values that the operation at hand will write, all of them that are there.
+    fn buffer<T: Pod>(&self, len: usize) -> Buffer<T> {
+        Buffer::uninitialised(&self.queue, len)
+    }
+
+    /// A matrix that the operation at hand will write, of as many rows as `live` says; all, if it is none.
+    fn alloc(&self, rows: usize, cols: usize, live: Option<&Live>) -> Mat<Self> {
+        Mat { rows, cols, buf: self.buffer(rows * cols).with_live(live.map(|live| live.of_width(cols))) }
+    }
+}
+
+impl<E: Float> Backend for Cuda<E> {
+    type Elem = E;
+    type Wide = f32;
+    type Buf<T: Pod + Send + Sync> = Buffer<T>;
+
+    fn describe(&self) -> String {
+        format!("cuda, {}, {}", E::SUFFIX, self.device)
+    }
+
+    fn upload<T: Pod + Send + Sync>(&self, host: Vec<T>) -> Buffer<T> {
+        Buffer::from_host(&self.queue, &host)
+    }
+
+    fn download<T: Pod + Send + Sync>(&self, buf: &Buffer<T>) -> Result<Vec<T>> {
+        self.queue.report()?;
+        let found = buf.to_host();
+        self.queue.report()?;
+        found.map_err(|error| anyhow!("cannot copy from the device: {}", probe::Failed(error)))
+    }
+
+    fn embed(&self, table: &Mat<Self>, ids: &Buffer<u32>) -> Mat<Self> {
+        embed::embed(self, table, ids)
+    }
+
+    fn rms_norm(&self, x: &Mat<Self>, g: &Mat<Self>, eps: f64) -> Mat<Self> {
+        rms_norm::rms_norm(self, x, g, eps)
+    }
+
+    fn linear(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
+        todo!("linear")
+    }
+
+    fn linear_add(&self, _x: &Mat<Self>, _w: &Mat<Self>, _y: &mut Mat<Self>) {
+        todo!("linear_add")
+    }
+
+    fn geglu(&self, _x: &Mat<Self>, _w_0: &Mat<Self>, _w_1: &Mat<Self>) -> Mat<Self> {
+        todo!("geglu")
+    }
+
+    fn linear_relu(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
+        todo!("linear_relu")
+    }
+
+    fn attention(&self, _a: Attend<'_, Self>) -> Mat<Self> {
+        todo!("attention")
+    }
+
+    fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
+        let rows = batch * capacity;
+        Cache { k: self.alloc(rows, width, None), v: self.alloc(rows, width, None), capacity, len: 0 }
+    }
+
+    fn append(&self, cache: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>) {
+        append::append(self, cache, k, v);
+    }
+
+    fn decode_attention(&self, _q: &Mat<Self>, _cache: &Cache<Self>, _bias: Bias<'_, Self>) -> Mat<Self> {
+        todo!("decode_attention")
+    }
+
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
+        score::score(self, x, rows, &scorer)
+    }
+
+    fn mean_pool(&self, x: &Mat<Self>, rows: &Segments<Self>) -> Mat<Self> {
+        score::mean_pool(self, x, rows)
+    }
+
+    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
+        top_m::top_m(self, scores, groups, m)
+    }
+
+    fn gather(&self, x: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>) -> (Mat<Self>, Segments<Self>) {
+        gather::gather(self, x, rows, chosen)
+    }
+
+    fn merge(&self, rows: &Segments<Self>, groups: &Segments<Self>) -> Segments<Self> {
+        gather::merge(self, rows, groups)
+    }
+
+    fn join(&self, j: Join<'_, Self>) -> (Mat<Self>, Segments<Self>) {
+        join::join(self, &j)
+    }
+
+    fn dequantise(&self, width: usize, stored: &[Stored<'_>]) -> Mat<Self> {
+        dequantise::dequantise(self, width, stored)
+    }
+
+    fn predict(&self, _x: &Mat<Self>, _head: &Mat<Self>) -> Prediction<Self> {
+        todo!("predict")
+    }
+
+    fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<f32> {
+        log_prob::log_prob(self, logits, target)
+    }
+}

@@ -1,0 +1,163 @@
+//! Device memory, allocated and freed in the stream's order.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use bytemuck::Pod;
+use cudarc::driver::{DriverError, result, sys};
+
+use super::probe::Failed;
+use super::queue::Queue;
+
+/// An allocation. Freed in the stream's order: what was launched before may still use it.
+struct Memory {
+    queue: Arc<Queue>,
+    /// 0 where nothing was asked for, or nothing was left.
+    address: sys::CUdeviceptr,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.address == 0 {
+            return;
+        }
+        let free = |stream| {
+            // SAFETY: allocated in this stream, and freed once.
+            unsafe { result::free_async(self.address, stream) }
+        };
+        if let Err(error) = self.queue.stream().and_then(free) {
+            self.queue.fail(|| format!("cannot free device memory: {}", Failed(error)));
+        }
+    }
+}
+
+/// How many rows a matrix has, where the device alone knows: a number in its memory.
+#[derive(Clone)]
+pub struct Live {
+    memory: Arc<Memory>,
+    /// Place of the number, in 32-bit words.
+    place: usize,
+    /// Elements of a row.
+    width: usize,
+}
+
+impl Live {
+    /// As many rows, of another width.
+    pub(super) fn of_width(&self, width: usize) -> Self {
+        Self { width, ..self.clone() }
+    }
+
+    pub(super) fn address(&self) -> sys::CUdeviceptr {
+        self.memory.address + (self.place * size_of::<u32>()) as sys::CUdeviceptr
+    }
+
+    /// The number of rows, after everything before it.
+    fn rows(&self) -> Result<usize, DriverError> {
+        let mut rows = [0u32];
+        copy_to_host(&self.memory.queue, self.address(), &mut rows)?;
+        Ok(rows[0] as usize)
+    }
+}
+
+/// A run of values in the device's memory.
+pub struct Buffer<T> {
+    memory: Arc<Memory>,
+    len: usize,
+    live: Option<Live>,
+    holds: PhantomData<T>,
+}
+
+impl<T: Pod> Buffer<T> {
+    /// `len` values that nobody has written. A failure is the queue's to report.
+    pub(super) fn uninitialised(queue: &Arc<Queue>, len: usize) -> Self {
+        let bytes = len * size_of::<T>();
+        // SAFETY: of at least one byte; written before it is read, as every operation does with what it returns.
+        let allocate = |stream| unsafe { result::malloc_async(stream, bytes) };
+        let address = match queue.has_failed() || bytes == 0 {
+            true => 0,
+            false => queue.stream().and_then(allocate).unwrap_or_else(|error| {
+                queue.fail(|| format!("cannot allocate {bytes} bytes of device memory: {}", Failed(error)));
+                0
+            }),
+        };
+        Self { memory: Arc::new(Memory { queue: queue.clone(), address }), len, live: None, holds: PhantomData }
+    }
+
+    /// These values.
+    pub(super) fn from_host(queue: &Arc<Queue>, host: &[T]) -> Self {
+        let mut buffer = Self::uninitialised(queue, host.len());
+        buffer.fill(0, host);
+        buffer
+    }
+
+    /// Copies `host` to the place from element `start` on.
+    pub(super) fn fill(&mut self, start: usize, host: &[T]) {
+        assert!(start + host.len() <= self.len, "{} values at {start} of {}", host.len(), self.len);
+        let queue = &self.memory.queue;
+        if host.is_empty() || queue.has_failed() {
+            return;
+        }
+        let to = self.memory.address + (start * size_of::<T>()) as sys::CUdeviceptr;
+        // SAFETY: within the allocation, as asserted. Of pageable memory the driver has its own copy when it returns.
+        let copy = |stream| unsafe { result::memcpy_htod_async(to, host, stream) };
+        if let Err(error) = queue.stream().and_then(copy) {
+            let bytes = size_of_val(host);
+            queue.fail(|| format!("cannot copy {bytes} bytes to the device: {}", Failed(error)));
+        }
+    }
+
+    /// The values that are there, after all work before.
+    pub(super) fn to_host(&self) -> Result<Vec<T>, DriverError> {
+        let len = match &self.live {
+            None => self.len,
+            Some(live) => live.rows()? * live.width,
+        };
+        assert!(len <= self.len, "{len} values in a buffer of {}", self.len);
+        let mut host = vec![T::zeroed(); len];
+        if len > 0 {
+            copy_to_host(&self.memory.queue, self.memory.address, &mut host)?;
+        }
+        Ok(host)
+    }
+}
+
+impl<T> Buffer<T> {
+    /// Values, at most.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn address(&self) -> sys::CUdeviceptr {
+        self.memory.address
+    }
+
+    /// Whether values were asked for that could not be had.
+    pub(super) fn is_missing(&self) -> bool {
+        self.len > 0 && self.memory.address == 0
+    }
+
+    /// What says how much of this buffer is there; none where all of it is.
+    pub(super) fn live(&self) -> Option<&Live> {
+        self.live.as_ref()
+    }
+
+    /// This buffer, of which as many rows are there as `live` says.
+    pub(super) fn with_live(self, live: Option<Live>) -> Self {
+        Self { live, ..self }
+    }
+}
+
+impl Buffer<u32> {
+    /// The number at `place`, as a number of rows of `width` elements each.
+    pub(super) fn count_at(&self, place: usize, width: usize) -> Live {
+        assert!(place < self.len, "element {place} of {}", self.len);
+        Live { memory: self.memory.clone(), place, width }
+    }
+}
+
+fn copy_to_host<T>(queue: &Queue, from: sys::CUdeviceptr, host: &mut [T]) -> Result<(), DriverError> {
+    let stream = queue.stream()?;
+    // SAFETY: the callers' allocations hold as much, and `host` is borrowed until the copy is done.
+    unsafe { result::memcpy_dtoh_async(host, from, stream) }?;
+    queue.wait()
+}

@@ -1,0 +1,200 @@
+//! The kernels: PTX that the crate carries, loaded once and looked up once.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context as _, Result, anyhow};
+use cudarc::driver::{DriverError, result, sys};
+
+use super::float::Float;
+use super::probe::Failed;
+use super::queue::Queue;
+
+/// Modules by their file in `kernels/`, and the kernels in each: `typed` ones end in the name of the type that they are
+/// for.
+macro_rules! kernels {
+    ($($file:literal { $($kind:ident $variant:ident = $name:literal),+ $(,)? })+) => {
+        /// A kernel, whatever the type that it is for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Kernel {
+            $($(#[doc = $name] $variant,)+)+
+        }
+
+        const FILES: &[File] = &[$(File {
+            name: $file,
+            ptx: include_str!(concat!(env!("OUT_DIR"), "/", $file, ".ptx")),
+            kernels: &[$((Kernel::$variant, Kind::$kind, $name)),+],
+        }),+];
+    };
+}
+
+kernels! {
+    "append" { typed Append = "append" }
+    "dequantise" { typed Dequantise = "dequantise" }
+    "embed" { typed Embed = "embed" }
+    "gather" { typed Gather = "gather" }
+    "join" { typed Join = "join" }
+    "log_prob" { typed LogProb = "log_prob" }
+    "mean_pool" { typed MeanPool = "mean_pool" }
+    "merge" { plain Merge = "merge" }
+    "rms_norm" { typed RmsNorm = "rms_norm" }
+    "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
+    "top_m" { typed TopM = "top_m" }
+}
+
+struct File {
+    name: &'static str,
+    ptx: &'static str,
+    kernels: &'static [(Kernel, Kind, &'static str)],
+}
+
+/// Whether a kernel is compiled for each type of number.
+#[allow(non_camel_case_types, reason = "they are words of the table above")]
+enum Kind {
+    typed,
+    plain,
+}
+
+/// A kernel that is loaded.
+pub(super) struct Function {
+    pub(super) name: String,
+    pub(super) handle: sys::CUfunction,
+    /// Bytes of each parameter, as the PTX declares them.
+    pub(super) parameters: Vec<usize>,
+    /// The dynamic shared memory that the driver was told of.
+    shared_bytes: AtomicU32,
+}
+
+// SAFETY: the handle is the driver's, whose functions may be called from any thread.
+unsafe impl Send for Function {}
+// SAFETY: as above.
+unsafe impl Sync for Function {}
+
+/// Without asking, a launch may have this much dynamic shared memory.
+const SHARED_BYTES: u32 = 48 << 10;
+
+impl Function {
+    /// Asks for more dynamic shared memory than every kernel may have, where a launch needs it.
+    pub(super) fn allow_shared(&self, bytes: u32) -> Result<(), DriverError> {
+        if bytes <= self.shared_bytes.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let which = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
+        // SAFETY: the function is loaded.
+        unsafe { result::function::set_function_attribute(self.handle, which, bytes as i32) }?;
+        self.shared_bytes.fetch_max(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// All kernels for one type of number, by [`Kernel`].
+pub(super) struct Kernels {
+    functions: Vec<Function>,
+    modules: Vec<sys::CUmodule>,
+    queue: Arc<Queue>,
+}
+
+// SAFETY: as of `Function`.
+unsafe impl Send for Kernels {}
+// SAFETY: as above.
+unsafe impl Sync for Kernels {}
+
+impl Kernels {
+    pub(super) fn load<E: Float>(queue: &Arc<Queue>) -> Result<Self> {
+        let mut kernels = Self { functions: Vec::new(), modules: Vec::new(), queue: queue.clone() };
+        for file in FILES {
+            kernels.add::<E>(file).with_context(|| format!("kernels/{}.cu", file.name))?;
+        }
+        Ok(kernels)
+    }
+
+    fn add<E: Float>(&mut self, file: &File) -> Result<()> {
+        let driver = |error| anyhow!("{}", Failed(error));
+        self.queue.stream().map_err(driver)?;
+        let text = CString::new(file.ptx)?;
+        // SAFETY: PTX, as a string that ends.
+        let module = unsafe { result::module::load_data(text.as_ptr().cast()) }.map_err(driver)?;
+        self.modules.push(module);
+        for (kernel, kind, name) in file.kernels {
+            let name = match kind {
+                Kind::typed => format!("{name}_{}", E::SUFFIX),
+                Kind::plain => name.to_string(),
+            };
+            // SAFETY: the module is loaded.
+            let handle = unsafe { result::module::get_function(module, CString::new(name.as_str())?) };
+            let handle = handle.map_err(driver).with_context(|| name.clone())?;
+            let parameters = parameters(file.ptx, &name).with_context(|| format!("the PTX has no kernel {name}"))?;
+            assert_eq!(self.functions.len(), *kernel as usize, "the table is in the kernels' order");
+            self.functions.push(Function { name, handle, parameters, shared_bytes: AtomicU32::new(SHARED_BYTES) });
+        }
+        Ok(())
+    }
+
+    pub(super) fn get(&self, kernel: Kernel) -> &Function {
+        &self.functions[kernel as usize]
+    }
+}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        for &module in &self.modules {
+            let unload = |_| {
+                // SAFETY: loaded once; the driver waits for what runs.
+                unsafe { result::module::unload(module) }
+            };
+            if let Err(error) = self.queue.stream().and_then(unload) {
+                self.queue.fail(|| format!("cannot unload the kernels: {}", Failed(error)));
+            }
+        }
+    }
+}
+
+/// Bytes of each parameter of the kernel `name`; none if the PTX has no such kernel.
+fn parameters(ptx: &str, name: &str) -> Option<Vec<usize>> {
+    let (_, behind) = ptx.split_once(&format!(".entry {name}("))?;
+    let (list, _) = behind.split_once(')')?;
+    let bytes = |declared: &str| {
+        let (_, declared) = declared.split_once(".param")?;
+        let kind = declared.split_whitespace().find_map(|word| word.strip_prefix('.').filter(|word| is_type(word)))?;
+        let count = match declared.split_once('[') {
+            Some((_, count)) => count.split_once(']')?.0.parse().ok()?,
+            None => 1,
+        };
+        Some(kind[1..].parse::<usize>().ok()? / 8 * count)
+    };
+    list.split(',').filter(|declared| declared.contains(".param")).map(bytes).collect()
+}
+
+fn is_type(word: &str) -> bool {
+    matches!(word.as_bytes(), [b'u' | b's' | b'b' | b'f', b'0'..=b'9', ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_are_read_from_the_ptx() {
+        let ptx = ".visible .entry f(\n\t.param .u64 .ptr .align 1 f_param_0,\n\t.param .f32 f_param_1,\n\
+                   \t.param .align 8 .b8 f_param_2[24]\n)\n.maxntid 256\n{\n.visible .entry none(\n\n)\n{";
+        assert_eq!(parameters(ptx, "f"), Some(vec![8, 4, 24]));
+        assert_eq!(parameters(ptx, "none"), Some(vec![]));
+        assert_eq!(parameters(ptx, "g"), None);
+    }
+
+    #[test]
+    fn every_kernel_is_compiled_for_both_types() {
+        for file in FILES {
+            for (kernel, kind, name) in file.kernels {
+                let names = match kind {
+                    Kind::typed => vec![format!("{name}_f32"), format!("{name}_bf16")],
+                    Kind::plain => vec![name.to_string()],
+                };
+                for name in names {
+                    assert!(parameters(file.ptx, &name).is_some(), "{kernel:?}: {}.ptx has no {name}", file.name);
+                }
+            }
+        }
+    }
+}

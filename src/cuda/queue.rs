@@ -1,0 +1,90 @@
+//! The one stream of a machine, in which everything happens in order, and what went wrong in it first.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use anyhow::{Result, anyhow};
+use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
+
+use super::probe::{Device, Failed};
+
+/// Whose context a machine works in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sharing {
+    /// The process's, as other libraries do.
+    Shared,
+    /// One of its own, which no other machine's fault corrupts.
+    Own,
+}
+
+/// A stream, and the first failure in it since somebody asked.
+pub(super) struct Queue {
+    context: Arc<CudaContext>,
+    stream: Arc<CudaStream>,
+    failed: AtomicBool,
+    failure: Mutex<Option<String>>,
+}
+
+impl Queue {
+    pub(super) fn open(device: &Device, sharing: Sharing) -> Result<Self> {
+        let open = || {
+            let context = match sharing {
+                Sharing::Shared => CudaContext::new(device.ordinal)?,
+                Sharing::Own => CudaContext::new_non_primary(device.ordinal, 0)?,
+            };
+            let stream = context.new_stream()?;
+            keep_freed_memory(&context)?;
+            Ok(Self { context, stream, failed: AtomicBool::new(false), failure: Mutex::new(None) })
+        };
+        open().map_err(|error| anyhow!("cannot work on {device}: {}", Failed(error)))
+    }
+
+    /// The stream, on a thread for which the context is current.
+    pub(super) fn stream(&self) -> Result<sys::CUstream, DriverError> {
+        self.context.bind_to_thread()?;
+        Ok(self.stream.cu_stream())
+    }
+
+    /// Waits for everything so far.
+    pub(super) fn wait(&self) -> Result<(), DriverError> {
+        let stream = self.stream()?;
+        // SAFETY: the stream is open as long as `self`.
+        unsafe { result::stream::synchronize(stream) }
+    }
+
+    /// Remembers a failure, unless there was one before: what comes after it is its consequence.
+    pub(super) fn fail(&self, why: impl FnOnce() -> String) {
+        let mut failure = self.failure();
+        if failure.is_none() {
+            *failure = Some(why());
+        }
+        self.failed.store(true, Ordering::Release);
+    }
+
+    /// Whether there is a failure that nobody has asked for yet.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
+    }
+
+    /// The first failure, to one who asks; it is then forgotten.
+    pub(super) fn report(&self) -> Result<()> {
+        let mut failure = self.failure();
+        self.failed.store(false, Ordering::Release);
+        failure.take().map_or(Ok(()), |why| Err(anyhow!(why)))
+    }
+
+    fn failure(&self) -> MutexGuard<'_, Option<String>> {
+        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+/// Memory that is freed stays with the process: the next operation wants it back.
+fn keep_freed_memory(context: &CudaContext) -> Result<(), DriverError> {
+    let mut threshold = u64::MAX;
+    let which = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+    // SAFETY: the context's device, its pool, and a 64-bit number, which this attribute is.
+    unsafe {
+        let pool = result::device::get_mem_pool(context.cu_device())?;
+        result::mem_pool::set_attribute(pool, which, (&raw mut threshold).cast())
+    }
+}

@@ -1,0 +1,15 @@
+//! What is particular to the CUDA machine, on the emulator: rows that the device alone counts, failures that wait for a
+//! download, and what the kernels of rows and segments move.
+
+mod failures;
+mod live;
+mod traffic;
+
+use glimmer::cuda::{Cuda, Float, probe};
+use glimmer_emulator::Emulator;
+
+/// A machine for the calling test alone, and what emulates it.
+fn machine<E: Float>() -> (&'static Emulator, Cuda<E>) {
+    let emulator = glimmer_emulator::open().unwrap();
+    (emulator, Cuda::isolated(&probe().unwrap()).unwrap())
+}
