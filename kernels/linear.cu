@@ -1,0 +1,95 @@
+// y = x·wᵀ, y += x·wᵀ, y = max(x·wᵀ, 0). x [rows, inner], w [outputs, inner], y [rows, outputs].
+
+#include "epilogue.cuh"
+#include "few.cuh"
+#include "operand.cuh"
+#include "plain.cuh"
+#include "tiled.cuh"
+
+template <class T> struct Linear {
+    const T *x, *w;
+    T* y;
+    uint32_t rows, inner, outputs;
+};
+
+// Many rows. inner and outputs are multiples of 8.
+template <class Tiles, class Epilogue> __device__ __forceinline__ void linear_tiled(const Linear<bf16>& a) {
+    const Place tile = Place::of_block<Tiles>(a.rows, a.outputs);
+    if (tile.row >= a.rows) return;
+    const Rows<bf16> x{a.x, tile.row, a.rows, a.inner}, w{a.w, tile.col, a.outputs, a.inner};
+    Sums<Tiles> sums = {};
+    tile_product(sums, x, w, a.inner);
+    const Output y{a.y, a.rows, a.outputs};
+    each_block(sums, [&](uint32_t row, uint32_t col, const Sum& sum) {
+        store_block<Epilogue>(y, tile.row + row, tile.col + col, sum);
+    });
+}
+
+// At most 16 rows. inner and outputs are multiples of 8.
+template <class Epilogue> __device__ __forceinline__ void linear_few(const Linear<bf16>& a, const Split& split) {
+    __shared__ __align__(16) Products products;
+    const uint32_t first = blockIdx.x * FEW_COLS;
+    const Rows<bf16> w{a.w, first, a.outputs, a.inner};
+    if (a.rows == 0 || !few_product(products, a.x, w, a.rows, a.inner, split)) return;
+    each_quad(a.rows, [&](uint32_t row, uint32_t col) {
+        if (first + col >= a.outputs) return;
+        finish_four<Epilogue>(a.y + (size_t)row * a.outputs + first + col, products.quad(row, col));
+    });
+}
+
+// Any widths.
+template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ void linear_plain(const Linear<T>& a) {
+    const uint32_t first_row = blockIdx.y * ROWS, first_col = blockIdx.x * PLAIN_COLS;
+    if (first_row >= a.rows) return;
+    const Rows<T> x{a.x, first_row, a.rows, a.inner}, w{a.w, first_col, a.outputs, a.inner};
+    PlainSums<ROWS> sums = {};
+    plain_product<T>(sums, x, w, a.inner);
+    each_four(sums, [&](uint32_t row, uint32_t col, float4 products) {
+        if (first_row + row >= a.rows) return;
+        T* y = a.y + (size_t)(first_row + row) * a.outputs;
+        col += first_col;
+        if (a.outputs % 4 == 0) {
+            if (col < a.outputs) finish_four<Epilogue>(y + col, products);
+        } else {
+            const float product[4] = {products.x, products.y, products.z, products.w};
+#pragma unroll
+            for (uint32_t j = 0; j < 4; j++) {
+                if (col + j >= a.outputs) break;
+                T& to = y[col + j];
+                to = narrow<T>(Epilogue::of(product[j], Epilogue::READS_Y ? widen(to) : 0.0f));
+            }
+        }
+    });
+}
+
+#define PARAMETERS(T)                                                                                                  \
+    const T *__restrict__ x, const T *__restrict__ w, T *__restrict__ y, uint32_t rows, uint32_t inner,                \
+        uint32_t outputs, const uint32_t *__restrict__ live_rows
+#define SPLIT uint32_t span, float *__restrict__ partial, uint32_t *__restrict__ tickets
+#define ARGUMENTS {x, w, y, true_rows(rows, live_rows), inner, outputs}
+
+#define TILED(name, Tiles, Epilogue)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(Tiles::THREADS, Tiles::RESIDENT) name##_bf16(PARAMETERS(bf16)) {      \
+        linear_tiled<Tiles, Epilogue>(ARGUMENTS);                                                                      \
+    }
+#define FEW(name, Epilogue)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_RESIDENT) name##_bf16(PARAMETERS(bf16), SPLIT) { \
+        linear_few<Epilogue>(ARGUMENTS, {span, partial, tickets});                                                                \
+    }
+#define PLAIN(name, T, ROWS, Epilogue)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
+        linear_plain<T, ROWS, Epilogue>(ARGUMENTS);                                                                    \
+    }
+#define LINEAR(name, Epilogue)                                                                                         \
+    TILED(name##_tile128x256, Large, Epilogue)                                                                         \
+    TILED(name##_tile128x128, Medium, Epilogue)                                                                        \
+    TILED(name##_tile64x64, Small, Epilogue)                                                                           \
+    FEW(name##_rows16, Epilogue)                                                                                       \
+    PLAIN(name##_plain64, f32, 64, Epilogue)                                                                         \
+    PLAIN(name##_plain64, bf16, 64, Epilogue)                                                                          \
+    PLAIN(name##_plain8, f32, 8, Epilogue)                                                                           \
+    PLAIN(name##_plain8, bf16, 8, Epilogue)
+
+LINEAR(linear, Store)
+LINEAR(linear_add, Add)
+LINEAR(linear_relu, Relu)
