@@ -64,7 +64,13 @@ __device__ __forceinline__ void store_block(const Output& y, uint32_t row, uint3
     if (there) *y.piece(row, col) = make_uint4(after.r[0], after.r[1], after.r[2], after.r[3]);
 }
 
-// Four neighbours of a row, in one access.
+// Two or four neighbours of a row, in one access.
+__device__ __forceinline__ void store_two(float* to, float low, float high) {
+    *reinterpret_cast<float2*>(to) = make_float2(low, high);
+}
+__device__ __forceinline__ void store_two(bf16* to, float low, float high) {
+    *reinterpret_cast<uint32_t*>(to) = narrow_pair(low, high);
+}
 __device__ __forceinline__ float4 load_four(const float* from) { return *reinterpret_cast<const float4*>(from); }
 __device__ __forceinline__ float4 load_four(const bf16* from) {
     const uint2 pairs = *reinterpret_cast<const uint2*>(from);

@@ -57,8 +57,8 @@ __device__ __forceinline__ void geglu_few(const Geglu<bf16>& a, const Split& spl
     each_quad(a.rows, [&](uint32_t row, uint32_t col) {
         if (first + col / 2 >= a.outputs) return;
         const float4 both = products.quad(row, col);
-        auto* h = reinterpret_cast<uint32_t*>(a.h + (size_t)row * a.outputs + first + col / 2);
-        *h = narrow_pair(gated(both.x, both.z), gated(both.y, both.w));
+        bf16* h = a.h + (size_t)row * a.outputs + first + col / 2;
+        store_two(h, gated(both.x, both.z), gated(both.y, both.w));
     });
 }
 
@@ -69,15 +69,18 @@ template <class T, uint32_t ROWS> __device__ __forceinline__ void geglu_plain(co
     const Rows<T> x{a.x, first_row, a.rows, a.inner};
     PlainSums<ROWS> sums = {};
     plain_product<T>(sums, x, a.template weights<2>(first_col), a.inner);
-#pragma unroll
-    for (uint32_t i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
-#pragma unroll
-        for (uint32_t j = 0; j < 2; j++) {
-            const uint32_t row = first_row + sums.first_row() + i, col = first_col + sums.first_col() / 2 + j;
-            if (row >= a.rows || col >= a.outputs) continue;
-            a.h[(size_t)row * a.outputs + col] = narrow<T>(gated(sums.at[i][j], sums.at[i][j + 2]));
+    each_four(sums, [&](uint32_t row, uint32_t col, float4 both) {
+        if (first_row + row >= a.rows) return;
+        T* h = a.h + (size_t)(first_row + row) * a.outputs;
+        col = first_col + col / 2;
+        const float low = gated(both.x, both.z), high = gated(both.y, both.w);
+        if (a.outputs % 2 == 0) {
+            if (col < a.outputs) store_two(h + col, low, high);
+        } else {
+            if (col < a.outputs) h[col] = narrow<T>(low);
+            if (col + 1 < a.outputs) h[col + 1] = narrow<T>(high);
         }
-    }
+    });
 }
 
 #define PARAMETERS(T)                                                                                                  \

@@ -53,11 +53,12 @@ pub struct Cuda<E: Float> {
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
+        let Self { kernels, queue, device, tickets, .. } = self;
         Self {
-            kernels: self.kernels.clone(),
-            queue: self.queue.clone(),
-            device: self.device.clone(),
-            tickets: self.tickets.clone(),
+            kernels: kernels.clone(),
+            queue: queue.clone(),
+            device: device.clone(),
+            tickets: tickets.clone(),
             computes_in: PhantomData,
         }
     }
@@ -82,12 +83,11 @@ impl<E: Float> Cuda<E> {
 
     fn open(device: &Device, sharing: Sharing) -> Result<Self> {
         let queue = Arc::new(Queue::open(device, sharing)?);
-        let tickets = Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)]);
         Ok(Self {
             kernels: Arc::new(Kernels::load::<E>(&queue)?),
+            tickets: Arc::new(Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)])),
             queue,
             device: device.clone(),
-            tickets: Arc::new(tickets),
             computes_in: PhantomData,
         })
     }
