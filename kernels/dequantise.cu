@@ -1,5 +1,5 @@
-// Rows from the memory store, one run behind the other, widened or rounded to the machine's type. A block has ROWS rows of
-// one run.
+// Rows from the memory store, one run behind the other, widened or rounded to the machine's type. A block has ROWS rows
+// of one run.
 #include "element.cuh"
 
 constexpr uint32_t WARPS = 8;

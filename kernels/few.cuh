@@ -11,14 +11,14 @@
 #include "mma.cuh"
 
 // Rows of x, at most, and rows of w that a block takes.
-constexpr unsigned FEW_ROWS = 16, FEW_COLS = 64;
-constexpr unsigned FEW_WARPS = 4, FEW_THREADS = FEW_WARPS * 32;
+constexpr uint32_t FEW_ROWS = 16, FEW_COLS = 64;
+constexpr uint32_t FEW_WARPS = 4, FEW_THREADS = FEW_WARPS * 32;
 // Blocks of a multiprocessor, for the compiler's choice of registers.
-constexpr unsigned FEW_RESIDENT = 3;
+constexpr uint32_t FEW_RESIDENT = 3;
 // Columns of a row that a warp takes at a time, in two parts: a line of 128 bytes.
-constexpr unsigned FEW_CHUNK = 64, FEW_PART = 32;
+constexpr uint32_t FEW_CHUNK = 64, FEW_PART = 32;
 // In shared memory the products of a row are this far apart, which brings those of four rows to different banks.
-constexpr unsigned FEW_STRIDE = FEW_COLS + 8;
+constexpr uint32_t FEW_STRIDE = FEW_COLS + 8;
 
 // How blocks share the inner dimension: each takes `span` columns, a multiple of what its warps take at a time.
 struct Split {
@@ -33,14 +33,14 @@ struct Split {
 struct Products {
     float of_warp[FEW_WARPS][FEW_ROWS][FEW_STRIDE];
 
-    __device__ float4& quad(unsigned row, unsigned col, unsigned warp = 0) {
+    __device__ float4& quad(uint32_t row, uint32_t col, uint32_t warp = 0) {
         return reinterpret_cast<float4&>(of_warp[warp][row][col]);
     }
 };
 
 // Calls `f(row, col)` for every fourth column, each by one thread.
-template <class F> __device__ __forceinline__ void each_quad(unsigned rows, F f) {
-    for (unsigned i = threadIdx.x; i < rows * (FEW_COLS / 4); i += FEW_THREADS) {
+template <class F> __device__ __forceinline__ void each_quad(uint32_t rows, F f) {
+    for (uint32_t i = threadIdx.x; i < rows * (FEW_COLS / 4); i += FEW_THREADS) {
         f(i / (FEW_COLS / 4), i % (FEW_COLS / 4) * 4);
     }
 }
@@ -58,25 +58,25 @@ __device__ __forceinline__ uint4 load_streaming(const bf16* from) {
 
 // A warp's sums over its own columns.
 struct FewSums {
-    static constexpr unsigned BLOCKS = FEW_COLS / 8, PARTS = FEW_CHUNK / FEW_PART;
+    static constexpr uint32_t BLOCKS = FEW_COLS / 8, PARTS = FEW_CHUNK / FEW_PART;
     float at[BLOCKS][4];
 
     // Adds a chunk. `x(half, part)` and `w(block, part)` are the lane's eight numbers of rows of the operands.
     template <class X, class W> __device__ __forceinline__ void add(X x, W w) {
         uint4 right[PARTS][BLOCKS], upper[PARTS], lower[PARTS];
 #pragma unroll
-        for (unsigned block = 0; block < BLOCKS; block++) {
+        for (uint32_t block = 0; block < BLOCKS; block++) {
 #pragma unroll
-            for (unsigned part = 0; part < PARTS; part++) right[part][block] = w(block, part);
+            for (uint32_t part = 0; part < PARTS; part++) right[part][block] = w(block, part);
         }
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) upper[part] = x(0, part), lower[part] = x(1, part);
+        for (uint32_t part = 0; part < PARTS; part++) upper[part] = x(0, part), lower[part] = x(1, part);
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) {
+        for (uint32_t part = 0; part < PARTS; part++) {
             const uint4 u = upper[part], l = lower[part];
             const uint32_t first[4] = {u.x, l.x, u.y, l.y}, second[4] = {u.z, l.z, u.w, l.w};
 #pragma unroll
-            for (unsigned block = 0; block < BLOCKS; block++) {
+            for (uint32_t block = 0; block < BLOCKS; block++) {
                 mma_m16n8k16(at[block], first, right[part][block].x, right[part][block].y);
                 mma_m16n8k16(at[block], second, right[part][block].z, right[part][block].w);
             }
@@ -85,9 +85,9 @@ struct FewSums {
 
     __device__ __forceinline__ void write(Products& to) const {
 #pragma unroll
-        for (unsigned block = 0; block < BLOCKS; block++) {
+        for (uint32_t block = 0; block < BLOCKS; block++) {
 #pragma unroll
-            for (unsigned i = 0; i < 4; i += 2) {
+            for (uint32_t i = 0; i < 4; i += 2) {
                 float* pair = &to.of_warp[threadIdx.x / 32][sum_row(i)][block * 8 + sum_col(i)];
                 *reinterpret_cast<float2*>(pair) = {at[block][i], at[block][i + 1]};
             }
@@ -98,51 +98,51 @@ struct FewSums {
 // The products over the block's share of the inner dimension.
 template <class WRow>
 __device__ __forceinline__ void few_product_of_block(
-    Products& products, const bf16* x, WRow w_row, unsigned rows, unsigned inner, unsigned span
+    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, uint32_t span
 ) {
-    const unsigned row = lane() / 4, col = lane() % 4 * 8;
+    const uint32_t row = lane() / 4, col = lane() % 4 * 8;
     const bf16* w_from[FewSums::BLOCKS];
 #pragma unroll
-    for (unsigned block = 0; block < FewSums::BLOCKS; block++) w_from[block] = w_row(block * 8 + row) + col;
+    for (uint32_t block = 0; block < FewSums::BLOCKS; block++) w_from[block] = w_row(block * 8 + row) + col;
     const bf16* x_from = x + (size_t)row * inner + col;
 
-    const unsigned begin = blockIdx.y * span, end = min(begin + span, inner);
-    unsigned first = begin + threadIdx.x / 32 * FEW_CHUNK;
+    const uint32_t begin = blockIdx.y * span, end = min(begin + span, inner);
+    uint32_t first = begin + threadIdx.x / 32 * FEW_CHUNK;
     const uint4 zeros = {};
-    const auto x_at = [&](unsigned half, unsigned part) {
+    const auto x_at = [&](uint32_t half, uint32_t part) {
         const bf16* from = x_from + half * 8 * inner + first + part * FEW_PART;
         return half * 8 + row < rows ? __ldg(reinterpret_cast<const uint4*>(from)) : zeros;
     };
-    const auto w_at = [&](unsigned block, unsigned part) { return load_streaming(w_from[block] + first + part * FEW_PART); };
+    const auto w_at = [&](uint32_t block, uint32_t part) { return load_streaming(w_from[block] + first + part * FEW_PART); };
 
     FewSums sums = {};
     for (; first + FEW_CHUNK <= end; first += FEW_WARPS * FEW_CHUNK) sums.add(x_at, w_at);
     if (first < end) {
-        const auto there = [&](unsigned part) { return first + part * FEW_PART + col < end; };
+        const auto there = [&](uint32_t part) { return first + part * FEW_PART + col < end; };
         sums.add(
-            [&](unsigned half, unsigned part) { return there(part) ? x_at(half, part) : zeros; },
-            [&](unsigned block, unsigned part) { return there(part) ? w_at(block, part) : zeros; }
+            [&](uint32_t half, uint32_t part) { return there(part) ? x_at(half, part) : zeros; },
+            [&](uint32_t block, uint32_t part) { return there(part) ? w_at(block, part) : zeros; }
         );
     }
 
     sums.write(products);
     __syncthreads();
-    each_quad(rows, [&](unsigned row, unsigned col) {
+    each_quad(rows, [&](uint32_t row, uint32_t col) {
         float4 sum = products.quad(row, col);
 #pragma unroll
-        for (unsigned warp = 1; warp < FEW_WARPS; warp++) sum = sum + products.quad(row, col, warp);
+        for (uint32_t warp = 1; warp < FEW_WARPS; warp++) sum = sum + products.quad(row, col, warp);
         products.quad(row, col) = sum;
     });
 }
 
 // Whether this block is the last of those that share the inner dimension; if so, its products are then the sums over all.
-__device__ __forceinline__ bool few_gather(Products& products, unsigned rows, Split split) {
+__device__ __forceinline__ bool few_gather(Products& products, uint32_t rows, Split split) {
     __shared__ uint32_t ticket;
-    const auto partial = [&](unsigned share, unsigned row, unsigned col) {
+    const auto partial = [&](uint32_t share, uint32_t row, uint32_t col) {
         const size_t at = ((size_t)blockIdx.x * gridDim.y + share) * rows + row;
         return reinterpret_cast<float4*>(split.partial + at * FEW_COLS + col);
     };
-    each_quad(rows, [&](unsigned row, unsigned col) { *partial(blockIdx.y, row, col) = products.quad(row, col); });
+    each_quad(rows, [&](uint32_t row, uint32_t col) { *partial(blockIdx.y, row, col) = products.quad(row, col); });
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) ticket = atomicAdd(split.tickets + blockIdx.x, 1);
@@ -150,9 +150,9 @@ __device__ __forceinline__ bool few_gather(Products& products, unsigned rows, Sp
     if (ticket + 1 < gridDim.y) return false;
     __threadfence();
     if (threadIdx.x == 0) atomicExch(split.tickets + blockIdx.x, 0);
-    each_quad(rows, [&](unsigned row, unsigned col) {
+    each_quad(rows, [&](uint32_t row, uint32_t col) {
         float4 sum = {};
-        for (unsigned share = 0; share < gridDim.y; share++) sum = sum + __ldcg(partial(share, row, col));
+        for (uint32_t share = 0; share < gridDim.y; share++) sum = sum + __ldcg(partial(share, row, col));
         products.quad(row, col) = sum;
     });
     return true;
@@ -162,7 +162,7 @@ __device__ __forceinline__ bool few_gather(Products& products, unsigned rows, Sp
 // then each thread has those that `each_quad` gives it.
 template <class WRow>
 __device__ __forceinline__ bool few_product(
-    Products& products, const bf16* x, WRow w_row, unsigned rows, unsigned inner, Split split
+    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, Split split
 ) {
     few_product_of_block(products, x, w_row, rows, inner, split.span);
     return gridDim.y == 1 || few_gather(products, rows, split);

@@ -34,6 +34,6 @@ __device__ void gather(const T* __restrict__ x, const uint32_t* __restrict__ off
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* x, const uint32_t* offsets, const uint32_t* index, T* y, uint32_t* kept, uint32_t d, uint32_t chunks,     \
+    (const T* x, const uint32_t* offsets, const uint32_t* index, T* y, uint32_t* kept, uint32_t d, uint32_t chunks,    \
      uint32_t bound, const uint32_t* live)
 KERNEL_OF_ELEMENTS(gather, THREADS, PARAMETERS, (x, offsets, index, y, kept, d, chunks, bound, live))

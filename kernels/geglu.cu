@@ -14,7 +14,7 @@ template <class T> struct Geglu {
     uint32_t rows, inner, outputs;
 
     // The weights' rows from `first` on.
-    template <unsigned RUN> __device__ GatedRows<T, RUN> weights(unsigned first) const {
+    template <uint32_t RUN> __device__ GatedRows<T, RUN> weights(uint32_t first) const {
         return {{w_0, first, outputs, inner}, {w_1, first, outputs, inner}};
     }
 };
@@ -24,9 +24,9 @@ __device__ __forceinline__ float gated(float a, float b) { return gelu(a) * b; }
 __device__ __forceinline__ Sum gated(const Sum& a, const Sum& b) {
     Sum h;
 #pragma unroll
-    for (unsigned half = 0; half < 2; half++) {
+    for (uint32_t half = 0; half < 2; half++) {
 #pragma unroll
-        for (unsigned i = 0; i < 4; i++) h.half[half][i] = gated(a.half[half][i], b.half[half][i]);
+        for (uint32_t i = 0; i < 4; i++) h.half[half][i] = gated(a.half[half][i], b.half[half][i]);
     }
     return h;
 }
@@ -40,10 +40,10 @@ template <class Tiles> __device__ __forceinline__ void geglu_tiled(const Geglu<b
     tile_product(sums, x, a.weights<16>(tile.col / 2), a.inner);
     const Output h{a.h, a.rows, a.outputs};
 #pragma unroll
-    for (unsigned i = 0; i < Tiles::WARP_ROWS / 16; i++) {
+    for (uint32_t i = 0; i < Tiles::WARP_ROWS / 16; i++) {
 #pragma unroll
-        for (unsigned j = 0; j < Tiles::WARP_COLS / 16; j += 2) {
-            const unsigned row = tile.row + Tiles::warp_row() + i * 16, col = tile.col + Tiles::warp_col() + j * 16;
+        for (uint32_t j = 0; j < Tiles::WARP_COLS / 16; j += 2) {
+            const uint32_t row = tile.row + Tiles::warp_row() + i * 16, col = tile.col + Tiles::warp_col() + j * 16;
             store_block<Store>(h, row, col / 2, gated(sums.at[i][j], sums.at[i][j + 1]));
         }
     }
@@ -52,32 +52,35 @@ template <class Tiles> __device__ __forceinline__ void geglu_tiled(const Geglu<b
 // At most 16 rows. inner and outputs are multiples of 8.
 __device__ __forceinline__ void geglu_few(const Geglu<bf16>& a, const Split& split) {
     __shared__ __align__(16) Products products;
-    const unsigned first = blockIdx.x * (FEW_COLS / 2);
+    const uint32_t first = blockIdx.x * (FEW_COLS / 2);
     if (a.rows == 0 || !few_product(products, a.x, a.weights<2>(first), a.rows, a.inner, split)) return;
-    each_quad(a.rows, [&](unsigned row, unsigned col) {
+    each_quad(a.rows, [&](uint32_t row, uint32_t col) {
         if (first + col / 2 >= a.outputs) return;
         const float4 both = products.quad(row, col);
-        auto* h = reinterpret_cast<uint32_t*>(a.h + (size_t)row * a.outputs + first + col / 2);
-        *h = pack(gated(both.x, both.z), gated(both.y, both.w));
+        bf16* h = a.h + (size_t)row * a.outputs + first + col / 2;
+        store_two(h, gated(both.x, both.z), gated(both.y, both.w));
     });
 }
 
 // Any widths.
-template <class T, unsigned ROWS> __device__ __forceinline__ void geglu_plain(const Geglu<T>& a) {
-    const unsigned first_row = blockIdx.y * ROWS, first_col = blockIdx.x * (PLAIN_COLS / 2);
+template <class T, uint32_t ROWS> __device__ __forceinline__ void geglu_plain(const Geglu<T>& a) {
+    const uint32_t first_row = blockIdx.y * ROWS, first_col = blockIdx.x * (PLAIN_COLS / 2);
     if (first_row >= a.rows) return;
     const Rows<T> x{a.x, first_row, a.rows, a.inner};
     PlainSums<ROWS> sums = {};
     plain_product<T>(sums, x, a.template weights<2>(first_col), a.inner);
-#pragma unroll
-    for (unsigned i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
-#pragma unroll
-        for (unsigned j = 0; j < 2; j++) {
-            const unsigned row = first_row + sums.first_row() + i, col = first_col + sums.first_col() / 2 + j;
-            if (row >= a.rows || col >= a.outputs) continue;
-            a.h[(size_t)row * a.outputs + col] = narrow<T>(gated(sums.at[i][j], sums.at[i][j + 2]));
+    each_four(sums, [&](uint32_t row, uint32_t col, float4 both) {
+        if (first_row + row >= a.rows) return;
+        T* h = a.h + (size_t)(first_row + row) * a.outputs;
+        col = first_col + col / 2;
+        const float low = gated(both.x, both.z), high = gated(both.y, both.w);
+        if (a.outputs % 2 == 0) {
+            if (col < a.outputs) store_two(h + col, low, high);
+        } else {
+            if (col < a.outputs) h[col] = narrow<T>(low);
+            if (col + 1 < a.outputs) h[col + 1] = narrow<T>(high);
         }
-    }
+    });
 }
 
 #define PARAMETERS(T)                                                                                                  \
@@ -90,7 +93,7 @@ template <class T, unsigned ROWS> __device__ __forceinline__ void geglu_plain(co
         geglu_tiled<Tiles>(ARGUMENTS);                                                                                 \
     }
 #define PLAIN(name, T, ROWS)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS) name##_##T(PARAMETERS(T)) {                            \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
         geglu_plain<T, ROWS>(ARGUMENTS);                                                                               \
     }
 

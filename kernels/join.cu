@@ -44,7 +44,7 @@ __device__ void join(const T* __restrict__ question, const T* __restrict__ passa
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* question, const uint32_t* question_rows, const T* passage, const uint32_t* passage_rows,                  \
+    (const T* question, const uint32_t* question_rows, const T* passage, const uint32_t* passage_rows,                 \
      const uint32_t* groups, T* y, uint32_t* joined, uint32_t d, uint32_t asked, uint32_t chunks, uint32_t count)
 KERNEL_OF_ELEMENTS(join, THREADS, PARAMETERS,
                    (question, passage, Joined{question_rows, passage_rows, groups, asked}, y, joined, d, chunks, count))

@@ -20,7 +20,7 @@ template <class Tiles, class Epilogue> __device__ __forceinline__ void linear_ti
     Sums<Tiles> sums = {};
     tile_product(sums, x, w, a.inner);
     const Output y{a.y, a.rows, a.outputs};
-    each_block(sums, [&](unsigned row, unsigned col, const Sum& sum) {
+    each_block(sums, [&](uint32_t row, uint32_t col, const Sum& sum) {
         store_block<Epilogue>(y, tile.row + row, tile.col + col, sum);
     });
 }
@@ -28,33 +28,37 @@ template <class Tiles, class Epilogue> __device__ __forceinline__ void linear_ti
 // At most 16 rows. inner and outputs are multiples of 8.
 template <class Epilogue> __device__ __forceinline__ void linear_few(const Linear<bf16>& a, const Split& split) {
     __shared__ __align__(16) Products products;
-    const unsigned first = blockIdx.x * FEW_COLS;
+    const uint32_t first = blockIdx.x * FEW_COLS;
     const Rows<bf16> w{a.w, first, a.outputs, a.inner};
     if (a.rows == 0 || !few_product(products, a.x, w, a.rows, a.inner, split)) return;
-    each_quad(a.rows, [&](unsigned row, unsigned col) {
+    each_quad(a.rows, [&](uint32_t row, uint32_t col) {
         if (first + col >= a.outputs) return;
-        auto* y = reinterpret_cast<uint2*>(a.y + (size_t)row * a.outputs + first + col);
-        const uint2 was = Epilogue::READS_Y ? *y : uint2{};
-        const float2 low = unpack(was.x), high = unpack(was.y);
-        const float4 product = products.quad(row, col);
-        *y = {pack(Epilogue::of(product.x, low.x), Epilogue::of(product.y, low.y)),
-              pack(Epilogue::of(product.z, high.x), Epilogue::of(product.w, high.y))};
+        finish_four<Epilogue>(a.y + (size_t)row * a.outputs + first + col, products.quad(row, col));
     });
 }
 
 // Any widths.
-template <class T, unsigned ROWS, class Epilogue> __device__ __forceinline__ void linear_plain(const Linear<T>& a) {
-    const unsigned first_row = blockIdx.y * ROWS, first_col = blockIdx.x * PLAIN_COLS;
+template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ void linear_plain(const Linear<T>& a) {
+    const uint32_t first_row = blockIdx.y * ROWS, first_col = blockIdx.x * PLAIN_COLS;
     if (first_row >= a.rows) return;
     const Rows<T> x{a.x, first_row, a.rows, a.inner}, w{a.w, first_col, a.outputs, a.inner};
     PlainSums<ROWS> sums = {};
     plain_product<T>(sums, x, w, a.inner);
-    each_number(sums, [&](unsigned row, unsigned col, float product) {
-        row += first_row;
+    each_four(sums, [&](uint32_t row, uint32_t col, float4 products) {
+        if (first_row + row >= a.rows) return;
+        T* y = a.y + (size_t)(first_row + row) * a.outputs;
         col += first_col;
-        if (row >= a.rows || col >= a.outputs) return;
-        T& y = a.y[(size_t)row * a.outputs + col];
-        y = narrow<T>(Epilogue::of(product, Epilogue::READS_Y ? widen(y) : 0.0f));
+        if (a.outputs % 4 == 0) {
+            if (col < a.outputs) finish_four<Epilogue>(y + col, products);
+        } else {
+            const float product[4] = {products.x, products.y, products.z, products.w};
+#pragma unroll
+            for (uint32_t j = 0; j < 4; j++) {
+                if (col + j >= a.outputs) break;
+                T& to = y[col + j];
+                to = narrow<T>(Epilogue::of(product[j], Epilogue::READS_Y ? widen(to) : 0.0f));
+            }
+        }
     });
 }
 
@@ -73,7 +77,7 @@ template <class T, unsigned ROWS, class Epilogue> __device__ __forceinline__ voi
         linear_few<Epilogue>(ARGUMENTS, {span, partial, tickets});                                                                \
     }
 #define PLAIN(name, T, ROWS, Epilogue)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS) name##_##T(PARAMETERS(T)) {                            \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
         linear_plain<T, ROWS, Epilogue>(ARGUMENTS);                                                                    \
     }
 #define LINEAR(name, Epilogue)                                                                                         \

@@ -4,33 +4,31 @@
 // memory and multiplies them into a `Sum` of f32, which it can narrow to the left operand of the next product.
 //
 //     Sum c = {};
-//     for (unsigned col = 0; col < COLS; col += 16) multiply(c, x.left(row, col), w.right(out, col));  // c += x·wᵀ
+//     for (uint32_t col = 0; col < COLS; col += 16) multiply(c, x.left(row, col), w.right(out, col));  // c += x·wᵀ
 
 #pragma once
 
-#include <cuda_bf16.h>
-#include <stdint.h>
+#include "element.cuh"
 
-__device__ inline unsigned lane() { return threadIdx.x % 32; }
+__device__ __forceinline__ uint32_t lane() { return threadIdx.x % WARP; }
 
-__device__ inline uint32_t shared_address(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
+__device__ __forceinline__ uint32_t shared_address(const void* p) { return (uint32_t)__cvta_generic_to_shared(p); }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // cp.async: from global to shared memory, past the registers
 
 // Copies 16 bytes, of which the first `bytes` come from global memory and the rest are zeros. With 0 bytes nothing is
 // read, but `from` must be a pointer all the same.
-__device__ inline void copy_async(uint32_t to, const void* from, unsigned bytes = 16) {
+__device__ __forceinline__ void copy_async(uint32_t to, const void* from, uint32_t bytes = 16) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
 // Closes the group of this thread's copies since the last one.
-__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
 // Waits until at most the last `PENDING` groups of this thread are under way. The other threads' copies need a barrier
 // besides.
-template <unsigned PENDING>
-__device__ inline void wait_for_copies() {
+template <uint32_t PENDING> __device__ __forceinline__ void wait_for_copies() {
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
@@ -53,10 +51,10 @@ struct Sum {
     float half[2][4];
 };
 
-__device__ inline unsigned sum_row(unsigned i) { return lane() / 4 + i / 2 * 8; }
-__device__ inline unsigned sum_col(unsigned i) { return lane() % 4 * 2 + i % 2; }
+__device__ __forceinline__ uint32_t sum_row(uint32_t i) { return lane() / 4 + i / 2 * 8; }
+__device__ __forceinline__ uint32_t sum_col(uint32_t i) { return lane() % 4 * 2 + i % 2; }
 
-__device__ inline void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high) {
+__device__ __forceinline__ void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint32_t b_low, uint32_t b_high) {
     // Not volatile: it is a function of its operands, and the compiler may move it between the loads.
     asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -64,57 +62,47 @@ __device__ inline void mma_m16n8k16(float (&c)[4], const uint32_t (&a)[4], uint3
 }
 
 // c += a · bᵀ
-__device__ inline void multiply(Sum& c, const Left& a, const Right& b) {
+__device__ __forceinline__ void multiply(Sum& c, const Left& a, const Right& b) {
     mma_m16n8k16(c.half[0], a.r, b.r[0], b.r[1]);
     mma_m16n8k16(c.half[1], a.r, b.r[2], b.r[3]);
 }
 
-// Two f32 rounded to nearest, the first in the lower half.
-__device__ inline uint32_t pack(float low, float high) {
-    const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-    return reinterpret_cast<const uint32_t&>(pair);
-}
-
-__device__ inline float2 unpack(uint32_t pair) {
-    return __bfloat1622float2(reinterpret_cast<const __nv_bfloat162&>(pair));
-}
-
 // The sum as the left operand of a further product.
-__device__ inline Left narrow(const Sum& c) {
-    return {pack(c.half[0][0], c.half[0][1]), pack(c.half[0][2], c.half[0][3]),  //
-            pack(c.half[1][0], c.half[1][1]), pack(c.half[1][2], c.half[1][3])};
+__device__ __forceinline__ Left narrow(const Sum& c) {
+    return {narrow_pair(c.half[0][0], c.half[0][1]), narrow_pair(c.half[0][2], c.half[0][3]),  //
+            narrow_pair(c.half[1][0], c.half[1][1]), narrow_pair(c.half[1][2], c.half[1][3])};
 }
 
 // Lane `q` of four neighbours gives `r[j]` to lane `j` as its `r[q]`. Of a `Left`, where four neighbours hold a row of every
 // quarter in pairs, each gets a row of one quarter: eight numbers side by side, which is what global memory likes. The
 // row is `piece_row()` and the first column `piece_col()`. Once more, and everything is as it was.
-__device__ inline void transpose_quad(uint32_t (&r)[4]) {
-    for (unsigned apart = 1; apart <= 2; apart *= 2) {
+__device__ __forceinline__ void transpose_quad(uint32_t (&r)[4]) {
+    for (uint32_t apart = 1; apart <= 2; apart *= 2) {
         const bool upper = lane() & apart;
-        for (unsigned i = 0; i < 4; ++i) {
+        for (uint32_t i = 0; i < 4; ++i) {
             if (i & apart) continue;
             uint32_t& low = r[i];
             uint32_t& high = r[i + apart];
-            const uint32_t other = __shfl_xor_sync(0xffffffffu, upper ? low : high, apart);
+            const uint32_t other = __shfl_xor_sync(ALL_LANES, upper ? low : high, apart);
             (upper ? low : high) = other;
         }
     }
 }
 
-__device__ inline unsigned piece_row() { return lane() / 4 + lane() % 2 * 8; }
-__device__ inline unsigned piece_col() { return lane() % 4 / 2 * 8; }
+__device__ __forceinline__ uint32_t piece_row() { return lane() / 4 + lane() % 2 * 8; }
+__device__ __forceinline__ uint32_t piece_col() { return lane() % 4 / 2 * 8; }
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Tiles in shared memory
 
 // ldmatrix: four matrices of 8 × 8, of which each lane names a row.
-__device__ inline void load_matrices(uint32_t (&r)[4], uint32_t row) {
+__device__ __forceinline__ void load_matrices(uint32_t (&r)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(row)
                  : "memory");
 }
-__device__ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t row) {
+__device__ __forceinline__ void load_matrices_transposed(uint32_t (&r)[4], uint32_t row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                  : "r"(row)
@@ -124,36 +112,35 @@ __device__ inline void load_matrices_transposed(uint32_t (&r)[4], uint32_t row) 
 // Rows of `COLS` bf16 in shared memory, as many as there is room for. The 16-byte chunks of a row are permuted by the
 // row's number, so that eight rows of one column of chunks lie in eight different groups of banks: neither ldmatrix nor
 // a copy by rows meets a bank twice. `address` is a multiple of 128.
-template <unsigned COLS>
-struct Tile {
-    static_assert(COLS == 16 || COLS == 32 || COLS % 64 == 0, "rows divide a line of the banks, or are made of lines");
-    static constexpr unsigned CHUNKS = COLS / 8;
-    static constexpr unsigned ROW_BYTES = COLS * 2;
+template <uint32_t COLS> struct Tile {
+    static_assert(COLS >= 16 && (COLS & (COLS - 1)) == 0, "the permutation is of bits");
+    static constexpr uint32_t CHUNKS = COLS / 8;
+    static constexpr uint32_t ROW_BYTES = COLS * 2;
 
     uint32_t address;
 
     // Bytes from the tile's beginning to a chunk.
-    __device__ static unsigned place(unsigned row, unsigned chunk) {
-        constexpr unsigned ROWS_PER_LINE = CHUNKS < 8 ? 8 / CHUNKS : 1;
-        constexpr unsigned PERMUTED = CHUNKS < 8 ? CHUNKS : 8;
+    __device__ static uint32_t place(uint32_t row, uint32_t chunk) {
+        constexpr uint32_t ROWS_PER_LINE = CHUNKS < 8 ? 8 / CHUNKS : 1;
+        constexpr uint32_t PERMUTED = CHUNKS < 8 ? CHUNKS : 8;
         return row * ROW_BYTES + (chunk ^ (row / ROWS_PER_LINE % PERMUTED)) * 16;
     }
 
-    __device__ uint32_t chunk(unsigned row, unsigned chunk) const { return address + place(row, chunk); }
+    __device__ uint32_t chunk(uint32_t row, uint32_t chunk) const { return address + place(row, chunk); }
 
     // The 16 × 16 block from `row` and `col` on, both multiples of 16.
-    __device__ Left left(unsigned row, unsigned col) const {
+    __device__ Left left(uint32_t row, uint32_t col) const {
         Left f;
         load_matrices(f.r, lane_address(row, col, lane() % 16, lane() / 16));
         return f;
     }
-    __device__ Right right(unsigned row, unsigned col) const {
+    __device__ Right right(uint32_t row, uint32_t col) const {
         Right f;
         load_matrices(f.r, lane_address(row, col, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
         return f;
     }
     // Its transpose: 16 columns of the tile are the rows, and 16 rows the terms.
-    __device__ Right right_transposed(unsigned row, unsigned col) const {
+    __device__ Right right_transposed(uint32_t row, uint32_t col) const {
         Right f;
         load_matrices_transposed(f.r, lane_address(row, col, lane() % 16, lane() / 16));
         return f;
@@ -162,24 +149,7 @@ struct Tile {
    private:
     // Each lane names one row of one quarter. The permutation is the same in every block of 16 rows, and moving by 16
     // columns flips bits of the lane's own place: in an unrolled loop all of it is constants but one sum.
-    __device__ uint32_t lane_address(unsigned row, unsigned col, unsigned lane_row, unsigned lane_chunk) const {
+    __device__ uint32_t lane_address(uint32_t row, uint32_t col, uint32_t lane_row, uint32_t lane_chunk) const {
         return address + row * ROW_BYTES + (place(lane_row, lane_chunk) ^ col * 2);
     }
 };
-
-// Starts copying `ROWS` × `COLS` numbers from row-major memory whose rows are `stride` apart, by a block of `THREADS`.
-// Of them, `rows` × `cols` are there and the rest become zeros. `from`, `stride` and `cols` are multiples of 8.
-template <unsigned ROWS, unsigned THREADS, unsigned COLS>
-__device__ inline void copy_tile(
-    Tile<COLS> to, const __nv_bfloat16* from, size_t stride, unsigned rows = ROWS, unsigned cols = COLS
-) {
-    constexpr unsigned CHUNKS = Tile<COLS>::CHUNKS;
-    static_assert(ROWS * CHUNKS % THREADS == 0, "every thread copies as many chunks");
-#pragma unroll
-    for (unsigned part = 0; part < ROWS * CHUNKS / THREADS; ++part) {
-        const unsigned i = part * THREADS + threadIdx.x;
-        const unsigned row = i / CHUNKS, chunk = i % CHUNKS;
-        const bool there = row < rows && chunk * 8 < cols;
-        copy_async(to.chunk(row, chunk), there ? from + row * stride + chunk * 8 : from, there ? 16 : 0);
-    }
-}

@@ -3,20 +3,23 @@
 
 #include "element.cuh"
 
-// Rows of a matrix from `first` on, the matrix's last one standing for those behind it: what comes of them is not stored.
+// Rows of a matrix from `first` on. Where a reader does not ask which are there, the matrix's last row stands for those
+// behind it: what comes of them is not stored.
 template <class T> struct Rows {
     const T* data;
-    unsigned first, count, width;
+    uint32_t first, count, width;
 
-    __device__ const T* operator()(unsigned row) const { return data + (size_t)min(first + row, count - 1) * width; }
+    __device__ bool has(uint32_t row) const { return first + row < count; }
+    __device__ const T* operator()(uint32_t row) const { return data + (size_t)min(first + row, count - 1) * width; }
 };
 
 // Rows of two matrices in turns, RUN of each: what meets in a gate is then in the same hands.
-template <class T, unsigned RUN> struct GatedRows {
+template <class T, uint32_t RUN> struct GatedRows {
     Rows<T> w_0, w_1;
 
-    __device__ const T* operator()(unsigned row) const {
-        const unsigned of_each = row / (2 * RUN) * RUN + row % RUN;
-        return row / RUN % 2 ? w_1(of_each) : w_0(of_each);
+    __device__ static uint32_t of_each(uint32_t row) { return row / (2 * RUN) * RUN + row % RUN; }
+    __device__ bool has(uint32_t row) const { return w_0.has(of_each(row)); }
+    __device__ const T* operator()(uint32_t row) const {
+        return row / RUN % 2 ? w_1(of_each(row)) : w_0(of_each(row));
     }
 };

@@ -9,89 +9,96 @@
 
 using f32 = float;
 
-constexpr unsigned PLAIN_COLS = 64, PLAIN_SLICE = 16, PLAIN_THREADS = 128;
+constexpr uint32_t PLAIN_COLS = 64, PLAIN_SLICE = 16, PLAIN_THREADS = 128;
+// Blocks that a multiprocessor is to hold, for the compiler's choice of registers.
+constexpr uint32_t PLAIN_RESIDENT = 4;
 // Rows and columns of a thread's part.
-template <unsigned ROWS> constexpr unsigned PLAIN_HEIGHT = ROWS / 8;
-constexpr unsigned PLAIN_WIDTH = 4;
+template <uint32_t ROWS> constexpr uint32_t PLAIN_HEIGHT = ROWS / 8;
+constexpr uint32_t PLAIN_WIDTH = 4;
 
-template <unsigned ROWS> struct PlainSums {
+template <uint32_t ROWS> struct PlainSums {
     float at[PLAIN_HEIGHT<ROWS>][PLAIN_WIDTH];
 
-    __device__ static unsigned first_row() { return threadIdx.x / 16 * PLAIN_HEIGHT<ROWS>; }
-    __device__ static unsigned first_col() { return threadIdx.x % 16 * PLAIN_WIDTH; }
+    __device__ static uint32_t first_row() { return threadIdx.x / 16 * PLAIN_HEIGHT<ROWS>; }
+    __device__ static uint32_t first_col() { return threadIdx.x % 16 * PLAIN_WIDTH; }
 };
 
 // A slice of one operand. Four more columns than there are rows: then eight terms of four rows lie in 32 banks.
-template <unsigned ROWS> struct PlainSlice {
+template <uint32_t ROWS> struct PlainSlice {
     float at[PLAIN_SLICE][ROWS + 4];
 };
 
-// What a thread brings of each slice: a term of each of several rows, of two groups of eight terms.
-template <class T, unsigned ROWS> struct PlainCopier {
-    static constexpr unsigned APART = PLAIN_THREADS / 8, PARTS = (ROWS + APART - 1) / APART, GROUPS = PLAIN_SLICE / 8;
+// What a thread brings of each slice: a term of each of several rows, of two groups of eight terms; zeros of rows that
+// are not there.
+template <class T, uint32_t ROWS> struct PlainCopier {
+    static constexpr uint32_t APART = PLAIN_THREADS / 8, PARTS = (ROWS + APART - 1) / APART, GROUPS = PLAIN_SLICE / 8;
     const T* from[PARTS];
+    bool there[PARTS];
     float held[PARTS][GROUPS];
 
     template <class Row> __device__ __forceinline__ explicit PlainCopier(Row row) {
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) from[part] = row(part * APART + threadIdx.x / 8);
+        for (uint32_t part = 0; part < PARTS; part++) {
+            from[part] = row(row_of(part));
+            there[part] = row.has(row_of(part)) && fits(part);
+        }
     }
 
-    __device__ static bool has(unsigned part) { return ROWS % APART == 0 || part * APART + threadIdx.x / 8 < ROWS; }
+    __device__ static uint32_t row_of(uint32_t part) { return part * APART + threadIdx.x / 8; }
+    __device__ static bool fits(uint32_t part) { return ROWS % APART == 0 || row_of(part) < ROWS; }
 
-    __device__ __forceinline__ void load(unsigned first, unsigned inner) {
+    __device__ __forceinline__ void load(uint32_t first, uint32_t inner) {
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) {
+        for (uint32_t part = 0; part < PARTS; part++) {
 #pragma unroll
-            for (unsigned group = 0; group < GROUPS; group++) {
-                const unsigned term = first + group * 8 + threadIdx.x % 8;
-                held[part][group] = has(part) && term < inner ? widen(from[part][term]) : 0.0f;
+            for (uint32_t group = 0; group < GROUPS; group++) {
+                const uint32_t term = first + group * 8 + threadIdx.x % 8;
+                held[part][group] = there[part] && term < inner ? widen(from[part][term]) : 0.0f;
             }
         }
     }
 
     __device__ __forceinline__ void store(PlainSlice<ROWS>& to) const {
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) {
+        for (uint32_t part = 0; part < PARTS; part++) {
 #pragma unroll
-            for (unsigned group = 0; group < GROUPS; group++) {
-                const unsigned row = part * APART + threadIdx.x / 8;
-                if (has(part)) to.at[group * 8 + threadIdx.x % 8][row] = held[part][group];
+            for (uint32_t group = 0; group < GROUPS; group++) {
+                if (fits(part)) to.at[group * 8 + threadIdx.x % 8][row_of(part)] = held[part][group];
             }
         }
     }
 };
 
-template <unsigned ROWS>
+template <uint32_t ROWS>
 __device__ __forceinline__ void plain_multiply(
     PlainSums<ROWS>& sums, const PlainSlice<ROWS>& xs, const PlainSlice<PLAIN_COLS>& ws
 ) {
 #pragma unroll
-    for (unsigned term = 0; term < PLAIN_SLICE; term++) {
+    for (uint32_t term = 0; term < PLAIN_SLICE; term++) {
         float x[PLAIN_HEIGHT<ROWS>], w[PLAIN_WIDTH];
 #pragma unroll
-        for (unsigned i = 0; i < PLAIN_HEIGHT<ROWS>; i++) x[i] = xs.at[term][sums.first_row() + i];
+        for (uint32_t i = 0; i < PLAIN_HEIGHT<ROWS>; i++) x[i] = xs.at[term][sums.first_row() + i];
 #pragma unroll
-        for (unsigned j = 0; j < PLAIN_WIDTH; j++) w[j] = ws.at[term][sums.first_col() + j];
+        for (uint32_t j = 0; j < PLAIN_WIDTH; j++) w[j] = ws.at[term][sums.first_col() + j];
 #pragma unroll
-        for (unsigned i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
+        for (uint32_t i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
 #pragma unroll
-            for (unsigned j = 0; j < PLAIN_WIDTH; j++) sums.at[i][j] = fmaf(x[i], w[j], sums.at[i][j]);
+            for (uint32_t j = 0; j < PLAIN_WIDTH; j++) sums.at[i][j] = fmaf(x[i], w[j], sums.at[i][j]);
         }
     }
 }
 
 // The sums of the tile whose operands' rows are in the memory that `x_row` and `w_row` name, `inner` numbers each.
-template <class T, unsigned ROWS, class XRow, class WRow>
-__device__ __forceinline__ void plain_product(PlainSums<ROWS>& sums, XRow x_row, WRow w_row, unsigned inner) {
+template <class T, uint32_t ROWS, class XRow, class WRow>
+__device__ __forceinline__ void plain_product(PlainSums<ROWS>& sums, XRow x_row, WRow w_row, uint32_t inner) {
     __shared__ __align__(16) PlainSlice<ROWS> xs[2];
     __shared__ __align__(16) PlainSlice<PLAIN_COLS> ws[2];
     PlainCopier<T, ROWS> x(x_row);
     PlainCopier<T, PLAIN_COLS> w(w_row);
     x.load(0, inner);
     w.load(0, inner);
-    unsigned now = 0;
-    for (unsigned first = 0; first < inner; first += PLAIN_SLICE) {
+    uint32_t now = 0;
+    for (uint32_t first = 0; first < inner; first += PLAIN_SLICE) {
         x.store(xs[now]);
         w.store(ws[now]);
         // One barrier a slice: whoever writes the other buffer next has passed it, so that all have left that buffer.
@@ -103,11 +110,12 @@ __device__ __forceinline__ void plain_product(PlainSums<ROWS>& sums, XRow x_row,
     }
 }
 
-// Calls `f(row, col, sum)` for each of a thread's sums, with its place in the tile.
-template <unsigned ROWS, class F> __device__ __forceinline__ void each_number(const PlainSums<ROWS>& sums, F f) {
+// Calls `f(row, col, sums)` for the four neighbours that a thread has in each of its rows, with their place in the tile.
+template <uint32_t ROWS, class F> __device__ __forceinline__ void each_four(const PlainSums<ROWS>& sums, F f) {
+    static_assert(PLAIN_WIDTH == 4);
 #pragma unroll
-    for (unsigned i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
-#pragma unroll
-        for (unsigned j = 0; j < PLAIN_WIDTH; j++) f(sums.first_row() + i, sums.first_col() + j, sums.at[i][j]);
+    for (uint32_t i = 0; i < PLAIN_HEIGHT<ROWS>; i++) {
+        const float(&at)[4] = sums.at[i];
+        f(sums.first_row() + i, sums.first_col(), float4{at[0], at[1], at[2], at[3]});
     }
 }

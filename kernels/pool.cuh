@@ -6,8 +6,8 @@
 constexpr uint32_t POOL_THREADS = 512;
 constexpr uint32_t POOL_WARPS = POOL_THREADS / WARP;
 
-// The mean of rows first .. end in chunk `chunk` of their columns, a pack a lane, to the block's first warp; zeros of no
-// rows. Every warp adds up every POOL_WARPS-th row, and the first one their sums, in order.
+// The mean of rows first .. end in chunk `chunk` of their columns, a pack a lane, to the block's first warp; zeros of
+// no rows. Every warp adds up every POOL_WARPS-th row, and the first one their sums, in order.
 template <int N, class T>
 __device__ Pack<N> mean_of_chunk(const T* __restrict__ x, uint32_t d, uint32_t chunk, uint32_t first, uint32_t end) {
     __shared__ float sums[N][POOL_WARPS][WARP];

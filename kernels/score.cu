@@ -51,7 +51,8 @@ template <class T>
 __device__ void score_first(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
                             const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-    Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end) : sums_of_first<1>(x, w, g, d, first, end);
+    Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end)
+                                : sums_of_first<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
     if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
 }
@@ -60,7 +61,8 @@ template <class T>
 __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
                            const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
-    Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end) : sums_of_mean<1>(x, w, g, d, first, end);
+    Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end)
+                                : sums_of_mean<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
     if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
 }

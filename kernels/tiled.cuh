@@ -10,25 +10,25 @@
 #include "mma.cuh"
 
 // Columns of the operands that are in shared memory together.
-constexpr unsigned SLICE = 32;
+constexpr uint32_t SLICE = 32;
 
 // How large a tile is and who makes it.
-template <unsigned ROWS_, unsigned COLS_, unsigned WARP_ROWS_, unsigned WARP_COLS_, unsigned STAGES_, unsigned RESIDENT_>
+template <uint32_t ROWS_, uint32_t COLS_, uint32_t WARP_ROWS_, uint32_t WARP_COLS_, uint32_t STAGES_, uint32_t RESIDENT_>
 struct Tiling {
     // Of x, which are rows of the tile, and of w, which are its columns.
-    static constexpr unsigned ROWS = ROWS_, COLS = COLS_;
-    static constexpr unsigned WARP_ROWS = WARP_ROWS_, WARP_COLS = WARP_COLS_;
-    static constexpr unsigned WARPS_ACROSS = COLS / WARP_COLS;
-    static constexpr unsigned THREADS = ROWS / WARP_ROWS * WARPS_ACROSS * 32;
-    static constexpr unsigned STAGES = STAGES_;
+    static constexpr uint32_t ROWS = ROWS_, COLS = COLS_;
+    static constexpr uint32_t WARP_ROWS = WARP_ROWS_, WARP_COLS = WARP_COLS_;
+    static constexpr uint32_t WARPS_ACROSS = COLS / WARP_COLS;
+    static constexpr uint32_t THREADS = ROWS / WARP_ROWS * WARPS_ACROSS * 32;
+    static constexpr uint32_t STAGES = STAGES_;
     // Blocks that a multiprocessor is to hold, for the compiler's choice of registers.
-    static constexpr unsigned RESIDENT = RESIDENT_;
-    static constexpr unsigned X_BYTES = ROWS * Tile<SLICE>::ROW_BYTES, STAGE_BYTES = X_BYTES + COLS * Tile<SLICE>::ROW_BYTES;
-    static constexpr unsigned SHARED_BYTES = STAGES * STAGE_BYTES;
+    static constexpr uint32_t RESIDENT = RESIDENT_;
+    static constexpr uint32_t X_BYTES = ROWS * Tile<SLICE>::ROW_BYTES, STAGE_BYTES = X_BYTES + COLS * Tile<SLICE>::ROW_BYTES;
+    static constexpr uint32_t SHARED_BYTES = STAGES * STAGE_BYTES;
     static_assert(ROWS % WARP_ROWS == 0 && COLS % WARP_COLS == 0 && WARP_ROWS % 16 == 0 && WARP_COLS % 16 == 0);
 
-    __device__ static unsigned warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * WARP_ROWS; }
-    __device__ static unsigned warp_col() { return threadIdx.x / 32 % WARPS_ACROSS * WARP_COLS; }
+    __device__ static uint32_t warp_row() { return threadIdx.x / 32 / WARPS_ACROSS * WARP_ROWS; }
+    __device__ static uint32_t warp_col() { return threadIdx.x / 32 % WARPS_ACROSS * WARP_COLS; }
 };
 
 using Large = Tiling<128, 256, 64, 64, 4, 1>;
@@ -45,40 +45,40 @@ template <class T> struct Operands {
     Left x[T::WARP_ROWS / 16];
     Right w[T::WARP_COLS / 16];
 
-    __device__ __forceinline__ void load(uint32_t stage, unsigned col) {
+    __device__ __forceinline__ void load(uint32_t stage, uint32_t col) {
         const Tile<SLICE> xs{stage}, ws{stage + T::X_BYTES};
 #pragma unroll
-        for (unsigned i = 0; i < T::WARP_ROWS / 16; i++) x[i] = xs.left(T::warp_row() + i * 16, col);
+        for (uint32_t i = 0; i < T::WARP_ROWS / 16; i++) x[i] = xs.left(T::warp_row() + i * 16, col);
 #pragma unroll
-        for (unsigned j = 0; j < T::WARP_COLS / 16; j++) w[j] = ws.right(T::warp_col() + j * 16, col);
+        for (uint32_t j = 0; j < T::WARP_COLS / 16; j++) w[j] = ws.right(T::warp_col() + j * 16, col);
     }
 
     __device__ __forceinline__ void multiply_into(Sums<T>& sums) const {
 #pragma unroll
-        for (unsigned i = 0; i < T::WARP_ROWS / 16; i++) {
+        for (uint32_t i = 0; i < T::WARP_ROWS / 16; i++) {
 #pragma unroll
-            for (unsigned j = 0; j < T::WARP_COLS / 16; j++) multiply(sums.at[i][j], x[i], w[j]);
+            for (uint32_t j = 0; j < T::WARP_COLS / 16; j++) multiply(sums.at[i][j], x[i], w[j]);
         }
     }
 };
 
 // The chunks of an operand that a thread copies, in every slice the same: one in each of PARTS rows.
-template <unsigned ROWS, unsigned THREADS> struct Copier {
-    static constexpr unsigned CHUNKS = Tile<SLICE>::CHUNKS, APART = THREADS / CHUNKS, PARTS = ROWS / APART;
+template <uint32_t ROWS, uint32_t THREADS> struct Copier {
+    static constexpr uint32_t CHUNKS = Tile<SLICE>::CHUNKS, APART = THREADS / CHUNKS, PARTS = ROWS / APART;
     static_assert(PARTS * APART == ROWS);
     const bf16* from[PARTS];
 
     // `row` names the memory behind a row of the tile.
     template <class Row> __device__ __forceinline__ explicit Copier(Row row) {
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) from[part] = row(threadIdx.x / CHUNKS + part * APART) + chunk() * 8;
+        for (uint32_t part = 0; part < PARTS; part++) from[part] = row(threadIdx.x / CHUNKS + part * APART) + chunk() * 8;
     }
 
-    __device__ static unsigned chunk() { return threadIdx.x % CHUNKS; }
+    __device__ static uint32_t chunk() { return threadIdx.x % CHUNKS; }
 
-    __device__ __forceinline__ void start(Tile<SLICE> to, unsigned first, unsigned bytes) const {
+    __device__ __forceinline__ void start(Tile<SLICE> to, uint32_t first, uint32_t bytes) const {
 #pragma unroll
-        for (unsigned part = 0; part < PARTS; part++) {
+        for (uint32_t part = 0; part < PARTS; part++) {
             copy_async(to.chunk(threadIdx.x / CHUNKS + part * APART, chunk()), from[part] + first, bytes);
         }
     }
@@ -87,15 +87,15 @@ template <unsigned ROWS, unsigned THREADS> struct Copier {
 // The sums of the tile whose operands' rows are in the memory that `x_row` and `w_row` name, `inner` numbers each, a
 // multiple of 8.
 template <class T, class XRow, class WRow>
-__device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_row, unsigned inner) {
+__device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_row, uint32_t inner) {
     extern __shared__ __align__(128) unsigned char shared[];
     const uint32_t stages = shared_address(shared);
     const Copier<T::ROWS, T::THREADS> x(x_row);
     const Copier<T::COLS, T::THREADS> w(w_row);
 
     // Behind the end, zeros are copied: nothing else has to know how the inner dimension divides.
-    const auto start = [&](uint32_t stage, unsigned first) {
-        const unsigned bytes = first + x.chunk() * 8 < inner ? 16 : 0;
+    const auto start = [&](uint32_t stage, uint32_t first) {
+        const uint32_t bytes = first + x.chunk() * 8 < inner ? 16 : 0;
         x.start({stage}, first, bytes);
         w.start({stage + T::X_BYTES}, first, bytes);
         commit_copies();
@@ -104,14 +104,14 @@ __device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_r
         return stage == stages + (T::STAGES - 1) * T::STAGE_BYTES ? stages : stage + T::STAGE_BYTES;
     };
 
-    for (unsigned s = 0; s < T::STAGES - 1; s++) start(stages + s * T::STAGE_BYTES, s * SLICE);
+    for (uint32_t s = 0; s < T::STAGES - 1; s++) start(stages + s * T::STAGE_BYTES, s * SLICE);
     wait_for_copies<T::STAGES - 2>();
     __syncthreads();
 
     uint32_t now = stages, free = stages + (T::STAGES - 1) * T::STAGE_BYTES;
     Operands<T> low, high;
     low.load(now, 0);
-    for (unsigned first = 0; first < inner; first += SLICE) {
+    for (uint32_t first = 0; first < inner; first += SLICE) {
         high.load(now, 16);
         // Everyone is done with this stage: its last operands were loaded before the last barrier.
         start(free, first + (T::STAGES - 1) * SLICE);
@@ -129,9 +129,9 @@ __device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_r
 // Calls `f(row, col, sum)` for each of a warp's blocks of 16 × 16, with its place in the tile.
 template <class T, class F> __device__ __forceinline__ void each_block(const Sums<T>& sums, F f) {
 #pragma unroll
-    for (unsigned i = 0; i < T::WARP_ROWS / 16; i++) {
+    for (uint32_t i = 0; i < T::WARP_ROWS / 16; i++) {
 #pragma unroll
-        for (unsigned j = 0; j < T::WARP_COLS / 16; j++) {
+        for (uint32_t j = 0; j < T::WARP_COLS / 16; j++) {
             f(T::warp_row() + i * 16, T::warp_col() + j * 16, sums.at[i][j]);
         }
     }
@@ -140,13 +140,13 @@ template <class T, class F> __device__ __forceinline__ void each_block(const Sum
 // Which tile a block makes. Blocks that run at the same time make tiles of a band of eight rows of tiles, so that what
 // they read of both operands is about square, and stays in the second-level cache.
 struct Place {
-    unsigned row, col;
+    uint32_t row, col;
 
-    template <class T> __device__ static Place of_block(unsigned rows, unsigned cols) {
-        constexpr unsigned BAND = 8;
-        const unsigned down = (rows + T::ROWS - 1) / T::ROWS, across = (cols + T::COLS - 1) / T::COLS;
-        const unsigned band = blockIdx.x / (BAND * across), within = blockIdx.x % (BAND * across);
-        const unsigned height = min(BAND, down - band * BAND);
+    template <class T> __device__ static Place of_block(uint32_t rows, uint32_t cols) {
+        constexpr uint32_t BAND = 8;
+        const uint32_t down = (rows + T::ROWS - 1) / T::ROWS, across = (cols + T::COLS - 1) / T::COLS;
+        const uint32_t band = blockIdx.x / (BAND * across), within = blockIdx.x % (BAND * across);
+        const uint32_t height = min(BAND, down - band * BAND);
         return {(band * BAND + within % height) * T::ROWS, within / height * T::COLS};
     }
 };

@@ -44,5 +44,6 @@ __device__ void top_m(const T* __restrict__ scores, const uint32_t* __restrict__
     }
 }
 
-#define PARAMETERS(T) (const T* scores, const uint32_t* groups, uint32_t* index, uint32_t* kept, uint32_t m, uint32_t count)
+#define PARAMETERS(T)                                                                                                  \
+    (const T* scores, const uint32_t* groups, uint32_t* index, uint32_t* kept, uint32_t m, uint32_t count)
 KERNEL_OF_ELEMENTS(top_m, THREADS, PARAMETERS, (scores, groups, index, kept, m, count))

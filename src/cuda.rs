@@ -1,9 +1,9 @@
-//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its exact
-//! twin.
+//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its
+//! exact twin.
 //!
-//! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and running
-//! needs the NVIDIA driver alone. [`probe`] says whether it is there. Everything happens in one stream, in order, and
-//! ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
+//! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and
+//! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in
+//! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod append;
 mod attention;
@@ -13,14 +13,19 @@ mod dequantise;
 mod embed;
 mod float;
 mod gather;
+mod geglu;
 mod join;
 mod kernels;
 mod launch;
+mod linear;
 mod log_prob;
+mod predict;
 mod probe;
+mod product;
 mod queue;
 mod rms_norm;
 mod score;
+mod staging;
 mod top_m;
 
 use std::marker::PhantomData;
@@ -29,12 +34,18 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
+<<<<<<< HEAD
 use crate::backend::{
     Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
 };
 use attention::Bucketings;
 pub use buffer::{Buffer, Live};
 use decode_attention::Counters;
+=======
+use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
+pub use buffer::Buffer;
+use buffer::Live;
+>>>>>>> cuda
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
@@ -45,20 +56,34 @@ pub struct Cuda<E: Float> {
     kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
+<<<<<<< HEAD
     bucketings: Arc<Bucketings>,
     counters: Arc<Counters>,
+=======
+    /// How blocks that make a product together count themselves; zeros between launches.
+    tickets: Arc<Buffer<u32>>,
+>>>>>>> cuda
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
+<<<<<<< HEAD
         Self {
             kernels: self.kernels.clone(),
             queue: self.queue.clone(),
             device: self.device.clone(),
             bucketings: self.bucketings.clone(),
             counters: self.counters.clone(),
+=======
+        let Self { kernels, queue, device, tickets, .. } = self;
+        Self {
+            kernels: kernels.clone(),
+            queue: queue.clone(),
+            device: device.clone(),
+            tickets: tickets.clone(),
+>>>>>>> cuda
             computes_in: PhantomData,
         }
     }
@@ -85,6 +110,7 @@ impl<E: Float> Cuda<E> {
         let queue = Arc::new(Queue::open(device, sharing)?);
         Ok(Self {
             kernels: Arc::new(Kernels::load::<E>(&queue)?),
+            tickets: Arc::new(Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)])),
             queue,
             device: device.clone(),
             bucketings: Arc::default(),
@@ -132,20 +158,20 @@ impl<E: Float> Backend for Cuda<E> {
         rms_norm::rms_norm(self, x, g, eps)
     }
 
-    fn linear(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
-        todo!("linear")
+    fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
+        linear::linear(self, x, w)
     }
 
-    fn linear_add(&self, _x: &Mat<Self>, _w: &Mat<Self>, _y: &mut Mat<Self>) {
-        todo!("linear_add")
+    fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
+        linear::linear_add(self, x, w, y);
     }
 
-    fn geglu(&self, _x: &Mat<Self>, _w_0: &Mat<Self>, _w_1: &Mat<Self>) -> Mat<Self> {
-        todo!("geglu")
+    fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
+        geglu::geglu(self, x, w_0, w_1)
     }
 
-    fn linear_relu(&self, _x: &Mat<Self>, _w: &Mat<Self>) -> Mat<Self> {
-        todo!("linear_relu")
+    fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
+        linear::linear_relu(self, x, w)
     }
 
     fn attention(&self, a: Attend<'_, Self>) -> Mat<Self> {
@@ -198,8 +224,8 @@ impl<E: Float> Backend for Cuda<E> {
         dequantise::dequantise(self, width, stored)
     }
 
-    fn predict(&self, _x: &Mat<Self>, _head: &Mat<Self>) -> Prediction<Self> {
-        todo!("predict")
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self> {
+        predict::predict(self, x, head)
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<f32> {

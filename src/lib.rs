@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`backend`] | the contract between the model and a machine: one trait of fused operations |
 //! | [`cpu`] | the machine that is always there |
-//! | [`cuda`] | the machine that is made for this |
+//! | [`cuda`] | NVIDIA's GPUs, by kernels of this crate's own |
 //! | [`nn`], [`model`] | blocks; configuration, weights, and the [`Reader`](model::Reader) |
 //! | [`memory`] | the store of encoded passages |
 //! | [`kilt`], [`retrieval`] | the benchmark's files and scores; BM25, dense and given passages |

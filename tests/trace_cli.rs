@@ -13,7 +13,7 @@ use glimmer::io::{Checkpoint, Stored, write_tensors};
 use process::{Ran, example, run};
 use tempfile::TempDir;
 
-/// Relative error of f32 against the reference's f64, as in `tests/trace.rs`.
+/// Relative error of f32 against the reference's f64, as in `tests/trace`.
 const BOUND: f64 = 2e-5;
 
 fn reference(file: &str) -> PathBuf {
@@ -52,6 +52,26 @@ fn a_trace_has_the_names_shapes_and_values_of_the_reference() {
             }
         }
     }
+}
+
+#[test]
+fn machines_that_cannot_be_had_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("trace.safetensors");
+    let refused = |more: &[&str], parts: &[&str]| {
+        let ran = trace(&reference(""), &reference("inputs.safetensors"), &output, more);
+        assert_eq!(ran.code, Some(1), "{more:?}: {}", ran.err);
+        assert!(parts.iter().all(|part| ran.err.contains(part)), "{more:?}: no {parts:?} in {}", ran.err);
+    };
+    refused(&["--backend", "cpu", "--precision", "bf16"], &["--precision bf16", "f32 or f64"]);
+    refused(&["--backend", "emulated", "--precision", "f64"], &["--precision f64", "f32 and bf16"]);
+    refused(&["--backend", "emulated", "--backward"], &["gradients", "CPU alone"]);
+    if let Err(why) = glimmer::cuda::probe() {
+        let why = why.to_string();
+        refused(&["--backend", "cuda"], &["--backend cuda", &why]);
+        refused(&["--precision", "bf16"], &["--precision bf16", &why, "--backend emulated"]);
+    }
+    assert!(!output.exists());
 }
 
 #[test]

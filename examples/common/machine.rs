@@ -12,8 +12,8 @@ use half::bf16;
 #[derive(Args, Clone, Copy)]
 #[command(next_help_heading = "Machine")]
 pub struct MachineArgs {
-    /// Machine to compute on; "auto" is a CUDA device where there is one, else the CPU; "emulated" runs the CUDA kernels on
-    /// the CPU, checked and slow
+    /// Machine to compute on; "auto" is a CUDA device where there is one, else the CPU; "emulated" runs the CUDA
+    /// kernels on the CPU, checked and slow
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub backend: Machine,
     /// Floating-point type it computes with: the CPU has f32 and f64, CUDA f32 and bf16

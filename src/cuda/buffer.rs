@@ -33,7 +33,7 @@ impl Drop for Memory {
 
 /// How many rows a matrix has, where the device alone knows: a number in its memory.
 #[derive(Clone)]
-pub struct Live {
+pub(super) struct Live {
     memory: Arc<Memory>,
     /// Place of the number, in 32-bit words.
     place: usize,
@@ -85,25 +85,35 @@ impl<T: Pod> Buffer<T> {
 
     /// These values.
     pub(super) fn from_host(queue: &Arc<Queue>, host: &[T]) -> Self {
-        let mut buffer = Self::uninitialised(queue, host.len());
-        buffer.fill(0, host);
-        buffer
+        let buffer = Self::uninitialised(queue, host.len());
+        if host.is_empty() || queue.has_failed() {
+            return buffer;
+        }
+        // SAFETY: into an allocation of this length. The driver has its own copy of pageable memory when it returns; of
+        // up to 64 KiB it makes one without waiting for the stream.
+        let copy = |stream| unsafe { result::memcpy_htod_async(buffer.address(), host, stream) };
+        let copied = queue.stream().and_then(copy);
+        buffer.uploaded(copied)
     }
 
-    /// Copies `host` to the place from element `start` on.
-    pub(super) fn fill(&mut self, start: usize, host: &[T]) {
-        assert!(start + host.len() <= self.len, "{} values at {start} of {}", host.len(), self.len);
-        let queue = &self.memory.queue;
-        if host.is_empty() || queue.has_failed() {
-            return;
+    /// The values that `write` writes over whatever is there, without waiting for the stream, however many they are.
+    pub(super) fn staged(queue: &Arc<Queue>, len: usize, write: impl FnOnce(&mut [T])) -> Self {
+        let buffer = Self::uninitialised(queue, len);
+        if len == 0 || queue.has_failed() {
+            return buffer;
         }
-        let to = self.memory.address + (start * size_of::<T>()) as sys::CUdeviceptr;
-        // SAFETY: within the allocation, as asserted. Of pageable memory the driver has its own copy when it returns.
-        let copy = |stream| unsafe { result::memcpy_htod_async(to, host, stream) };
-        if let Err(error) = queue.stream().and_then(copy) {
-            let bytes = size_of_val(host);
-            queue.fail(|| format!("cannot copy {bytes} bytes to the device: {}", Failed(error)));
+        let bytes = len * size_of::<T>();
+        // SAFETY: the allocation is of this size.
+        let copied = unsafe { queue.upload((buffer.address(), bytes), |host| write(bytemuck::cast_slice_mut(host))) };
+        buffer.uploaded(copied)
+    }
+
+    fn uploaded(self, outcome: Result<(), DriverError>) -> Self {
+        if let Err(error) = outcome {
+            let bytes = self.len * size_of::<T>();
+            self.memory.queue.fail(|| format!("cannot copy {bytes} bytes to the device: {}", Failed(error)));
         }
+        self
     }
 
     /// The values that are there, after all work before.

@@ -49,10 +49,45 @@ kernels! {
     "dequantise" { typed Dequantise = "dequantise" }
     "embed" { typed Embed = "embed" }
     "gather" { typed Gather = "gather" }
+    "geglu" {
+        plain GegluLarge = "geglu_tile128x256_bf16",
+        plain GegluMedium = "geglu_tile128x128_bf16",
+        plain GegluSmall = "geglu_tile64x64_bf16",
+        plain GegluFew = "geglu_rows16_bf16",
+        typed GegluPlain = "geglu_plain64",
+        typed GegluPlainFew = "geglu_plain8",
+    }
     "join" { typed Join = "join" }
+    "linear" {
+        plain LinearLarge = "linear_tile128x256_bf16",
+        plain LinearMedium = "linear_tile128x128_bf16",
+        plain LinearSmall = "linear_tile64x64_bf16",
+        plain LinearFew = "linear_rows16_bf16",
+        typed LinearPlain = "linear_plain64",
+        typed LinearPlainFew = "linear_plain8",
+        plain LinearAddLarge = "linear_add_tile128x256_bf16",
+        plain LinearAddMedium = "linear_add_tile128x128_bf16",
+        plain LinearAddSmall = "linear_add_tile64x64_bf16",
+        plain LinearAddFew = "linear_add_rows16_bf16",
+        typed LinearAddPlain = "linear_add_plain64",
+        typed LinearAddPlainFew = "linear_add_plain8",
+        plain LinearReluLarge = "linear_relu_tile128x256_bf16",
+        plain LinearReluMedium = "linear_relu_tile128x128_bf16",
+        plain LinearReluSmall = "linear_relu_tile64x64_bf16",
+        plain LinearReluFew = "linear_relu_rows16_bf16",
+        typed LinearReluPlain = "linear_relu_plain64",
+        typed LinearReluPlainFew = "linear_relu_plain8",
+    }
     "log_prob" { typed LogProb = "log_prob" }
     "mean_pool" { typed MeanPool = "mean_pool" }
     "merge" { plain Merge = "merge" }
+    "predict" {
+        plain PredictPartsMedium = "predict_parts_tile128x128_bf16",
+        plain PredictPartsFew = "predict_parts_rows16_bf16",
+        typed PredictPartsPlain = "predict_parts_plain64",
+        typed PredictPartsPlainFew = "predict_parts_plain8",
+        plain Predict = "predict",
+    }
     "rms_norm" { typed RmsNorm = "rms_norm" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
     "top_m" { typed TopM = "top_m" }

@@ -158,24 +158,22 @@ impl<E: Float> Cuda<E> {
         }
         let function = self.kernels.get(kernel);
         let missing = args.iter().any(|arg| matches!(arg.shape, Shape::Missing));
-        let outcome = if missing { None } else { Some(self.submit(function, grid, args)) };
-        let Some(Ok(())) = outcome else {
-            self.queue.fail(|| {
-                let why = match outcome {
-                    Some(Err(error)) => Failed(error).to_string(),
-                    _ => "it needs memory that an earlier failure left missing".into(),
-                };
-                let Grid { blocks, threads, shared_bytes } = grid;
-                let args: Vec<String> = args.iter().map(Arg::to_string).collect();
-                format!(
-                    "{} failed: {why}\n  launched as {blocks:?} blocks of {threads:?} threads with {shared_bytes} bytes of \
-                     shared memory, on ({})",
-                    function.name,
-                    args.join(", ")
-                )
-            });
-            return;
+        let why = if missing {
+            "it needs memory that an earlier failure left missing".to_string()
+        } else {
+            let Err(error) = self.submit(function, grid, args) else { return };
+            Failed(error).to_string()
         };
+        self.queue.fail(|| {
+            let Grid { blocks, threads, shared_bytes } = grid;
+            let args: Vec<String> = args.iter().map(Arg::to_string).collect();
+            format!(
+                "{} failed: {why}\n  launched as {blocks:?} blocks of {threads:?} threads with {shared_bytes} bytes of \
+                 shared memory, on ({})",
+                function.name,
+                args.join(", ")
+            )
+        });
     }
 
     fn submit(&self, function: &Function, grid: Grid, args: &[Arg]) -> Result<(), DriverError> {
@@ -189,10 +187,10 @@ impl<E: Float> Cuda<E> {
         function.allow_shared(grid.shared_bytes)?;
         let mut pointers: Vec<*mut c_void> = args.iter().map(|arg| (&raw const arg.bits).cast_mut().cast()).collect();
         let [blocks, threads] = [grid.blocks, grid.threads].map(|[x, y, z]| (x, y, z));
-        // SAFETY: the function is loaded as long as `self`; the arguments are as many as it declares, of the sizes that it
-        // declares (asserted above), and are read before this returns. The operations, which alone call this, check shapes,
-        // list buffers in the kernel's order, and free memory in the stream's order; kernels mask what is beyond the sizes
-        // that they are given.
+        // SAFETY: the function is loaded as long as `self`; the arguments are as many as it declares, of the sizes that
+        // it declares (asserted above), and are read before this returns. The operations, which alone call this, check
+        // shapes, list buffers in the kernel's order, and free memory in the stream's order; kernels mask what is
+        // beyond the sizes that they are given.
         unsafe { result::launch_kernel(function.handle, blocks, threads, grid.shared_bytes, stream, &mut pointers) }
     }
 }

@@ -20,6 +20,8 @@ pub struct Device {
     pub name: String,
     /// Its compute capability, major and minor.
     pub capability: (i32, i32),
+    /// Its multiprocessors.
+    pub multiprocessors: usize,
     /// Its memory.
     pub bytes: usize,
 }
@@ -92,6 +94,7 @@ fn describe(ordinal: c_int) -> Result<Device, DriverError> {
         ordinal: ordinal as usize,
         name: result::device::get_name(device)?,
         capability: (major, minor),
+        multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
         // SAFETY: as above.
         bytes: unsafe { result::device::total_mem(device) }?,
     })

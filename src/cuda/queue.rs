@@ -7,6 +7,7 @@ use anyhow::{Result, anyhow};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
 
 use super::probe::{Device, Failed};
+use super::staging::Staging;
 
 /// Whose context a machine works in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,7 @@ pub(super) struct Queue {
     stream: Arc<CudaStream>,
     failed: AtomicBool,
     failure: Mutex<Option<String>>,
+    staging: Mutex<Staging>,
 }
 
 impl Queue {
@@ -34,7 +36,13 @@ impl Queue {
             };
             let stream = context.new_stream()?;
             keep_freed_memory(&context)?;
-            Ok(Self { context, stream, failed: AtomicBool::new(false), failure: Mutex::new(None) })
+            Ok(Self {
+                context,
+                stream,
+                failed: AtomicBool::new(false),
+                failure: Mutex::new(None),
+                staging: Mutex::new(Staging::new()),
+            })
         };
         open().map_err(|error| anyhow!("cannot work on {device}: {}", Failed(error)))
     }
@@ -50,6 +58,21 @@ impl Queue {
         let stream = self.stream()?;
         // SAFETY: the stream is open as long as `self`.
         unsafe { result::stream::synchronize(stream) }
+    }
+
+    /// Copies `bytes` bytes, which `write` writes, to the device's memory at `to`, without waiting for the stream.
+    ///
+    /// # Safety
+    /// There are as many bytes at `to`.
+    pub(super) unsafe fn upload(
+        &self,
+        (to, bytes): (sys::CUdeviceptr, usize),
+        write: impl FnOnce(&mut [u8]),
+    ) -> Result<(), DriverError> {
+        let mut staging = unpoisoned(&self.staging);
+        let stream = self.stream()?;
+        // SAFETY: the caller's; the context has just been made current.
+        unsafe { staging.upload(stream, (to, bytes), write) }
     }
 
     /// Remembers a failure, unless there was one before: what comes after it is its consequence.
@@ -74,8 +97,22 @@ impl Queue {
     }
 
     fn failure(&self) -> MutexGuard<'_, Option<String>> {
-        self.failure.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        unpoisoned(&self.failure)
     }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: the context is current. Who could be told of a failure is gone.
+            let _ = unsafe { unpoisoned(&self.staging).free() };
+        }
+    }
+}
+
+/// What a thread that panicked has left is as good as any: nothing here is ever half done.
+fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Memory that is freed stays with the process: the next operation wants it back.

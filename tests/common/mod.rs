@@ -1,6 +1,7 @@
 //! What the integration tests share.
 #![allow(dead_code, reason = "every suite compiles all of this and uses its part")]
 
+pub mod emulated;
 pub mod naive;
 pub mod naive_bwd;
 

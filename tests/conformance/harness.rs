@@ -7,8 +7,7 @@ use glimmer::random;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::common::naive::Matrix;
-use crate::common::round;
-use crate::emulated;
+use crate::common::{emulated, round};
 
 /// A matrix on the machine, and the same numbers in f64.
 pub struct Operand<B: Backend> {

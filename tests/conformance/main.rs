@@ -9,7 +9,6 @@ mod common;
 mod adafactor;
 mod attention;
 mod attention_bwd;
-mod emulated;
 mod harness;
 mod losses;
 mod predict;
@@ -98,7 +97,7 @@ conformance! {
 
 macro_rules! emulated_conformance {
     ($($machine:ident: $type:ty;)*) => {
-        conformance! { $($machine: crate::emulated::machine::<$type>(), [
+        conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
             attention::causal,
             attention::cross_attention_of_one_row,
             attention::cross_attention_of_several_rows,
@@ -107,6 +106,15 @@ macro_rules! emulated_conformance {
             attention::newest_token_of_a_cache,
             predict::log_prob,
             predict::log_prob_of_far_logits,
+            predict::predict,
+            predict::predict_resolves_ties_to_the_lowest,
+            predict::predict_survives_not_a_number,
+            products::geglu,
+            products::geglu_far_from_zero,
+            products::linear,
+            products::linear_add,
+            products::linear_of_huge_and_tiny_rows,
+            products::linear_relu,
             rows::dequantise,
             rows::embed,
             rows::gather,

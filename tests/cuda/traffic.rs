@@ -1,5 +1,5 @@
-//! What the kernels of rows and segments move at T5's sizes: every byte of the operands is read once and every byte of the
-//! result written once, but for a twentieth.
+//! What the kernels of rows and segments move at T5's sizes: every byte of the operands is read once and every byte of
+//! the result written once, but for a twentieth.
 
 use glimmer::backend::{Backend, Join, Mat, Pool, Scorer, Segments, Selection, Stored};
 use glimmer::cuda::Cuda;

@@ -1,0 +1,123 @@
+//! Products with weights: which form of a kernel suits a shape, and on what grid.
+//!
+//! In bf16 whose rows are made of 16-byte pieces, tensor cores multiply: tiles of three sizes where there are many rows,
+//! and where there are few, a form that lives from the weights' bytes alone. Everything else, f32 above all, has a plain
+//! form.
+
+use super::kernels::Kernel;
+use super::launch::{Arg, Grid, WARP, args};
+use super::{Cuda, Float};
+
+/// A kernel in all its forms.
+pub(super) struct Forms {
+    /// On tensor cores, many rows.
+    pub tiles: &'static [(Tile, Kernel)],
+    /// On tensor cores, at most [`FEW_ROWS`].
+    pub few: Kernel,
+    /// Of any widths and type.
+    pub plain: Kernel,
+    /// As `plain`, with less waste where there are few rows.
+    pub plain_few: Kernel,
+}
+
+/// How large the tiles of a form are. `kernels/tiled.cuh` has the same numbers.
+pub(super) struct Tile {
+    rows: usize,
+    cols: usize,
+    warps: usize,
+    stages: usize,
+    /// How fast a multiprocessor is with them, beside the largest: the wider a warp's part, the more products each
+    /// operand is loaded for. An estimate from the machine code, which nobody has measured.
+    speed: f64,
+}
+
+pub(super) const LARGE: Tile = Tile { rows: 128, cols: 256, warps: 8, stages: 4, speed: 1.0 };
+pub(super) const MEDIUM: Tile = Tile { rows: 128, cols: 128, warps: 4, stages: 3, speed: 0.95 };
+pub(super) const SMALL: Tile = Tile { rows: 64, cols: 64, warps: 4, stages: 4, speed: 0.55 };
+
+/// Columns of the operands in a stage, in bytes of bf16.
+const SLICE_BYTES: usize = 32 * 2;
+
+impl Tile {
+    fn blocks(&self, shape: &Shape) -> usize {
+        shape.rows.div_ceil(self.rows) * shape.outputs.div_ceil(self.cols)
+    }
+
+    /// What the busiest multiprocessor has to do, in some unit.
+    fn time(&self, shape: &Shape, multiprocessors: usize) -> f64 {
+        (self.blocks(shape).div_ceil(multiprocessors) * self.rows * self.cols) as f64 / self.speed
+    }
+
+    fn grid(&self, shape: &Shape) -> Grid {
+        let shared_bytes = self.stages * (self.rows + self.cols) * SLICE_BYTES;
+        Grid::of(self.blocks(shape)).threads(self.warps * WARP, 1).shared(shared_bytes)
+    }
+}
+
+/// `[rows, inner] · [outputs, inner]ᵀ`
+pub(super) struct Shape {
+    pub rows: usize,
+    pub inner: usize,
+    /// Rows of the weights, both of them where there are two.
+    pub outputs: usize,
+    /// Whether rows of what is written are made of as many numbers as a tensor core's form writes at once.
+    pub writes_pieces: bool,
+}
+
+/// Rows that the form for few can take, and outputs of its blocks; `kernels/few.cuh` has the same numbers.
+const FEW_ROWS: usize = 16;
+const FEW_OUTPUTS: usize = 64;
+const FEW_WARPS: usize = 4;
+/// What a block's warps take of the inner dimension at a time: blocks that share it do so in multiples of this.
+const FEW_STEP: usize = FEW_WARPS * 64;
+/// Blocks that each multiprocessor should have, before it is worth the while that blocks do not share.
+const FEW_BLOCKS: usize = 2;
+
+/// Outputs of a block of the plain forms, its threads, and the rows of either form; `kernels/plain.cuh` has the same.
+const PLAIN_OUTPUTS: usize = 64;
+const PLAIN_THREADS: usize = 128;
+const PLAIN_ROWS: usize = 64;
+const PLAIN_FEW_ROWS: usize = 8;
+/// Up to here, tiles of few rows waste less than their narrowness costs.
+const PLAIN_FEW_UP_TO: usize = 32;
+
+/// Blocks that share an inner dimension count themselves, a counter for each block of outputs. There are fewer of those
+/// than this, or they would not share.
+pub(super) fn tickets(multiprocessors: usize) -> usize {
+    FEW_BLOCKS * multiprocessors
+}
+
+impl<E: Float> Cuda<E> {
+    /// Launches the form that suits the shape. Forms for few rows have more parameters, which are behind `args`.
+    pub(super) fn multiply(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
+        let on_tensor_cores = size_of::<E>() == 2 && shape.inner.is_multiple_of(E::PACK) && shape.writes_pieces;
+        if !on_tensor_cores {
+            self.multiply_plainly(forms, shape, args);
+        } else if shape.rows <= FEW_ROWS {
+            self.multiply_few(forms.few, shape, args);
+        } else {
+            let time = |tile: &Tile| tile.time(shape, self.device.multiprocessors);
+            let best = forms.tiles.iter().min_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
+            let (tile, kernel) = best.expect("there are tiles of some size");
+            self.launch(*kernel, tile.grid(shape), args);
+        }
+    }
+
+    fn multiply_few(&self, kernel: Kernel, shape: &Shape, args: &[Arg]) {
+        let blocks = shape.outputs.div_ceil(FEW_OUTPUTS);
+        let wanted = (FEW_BLOCKS * self.device.multiprocessors).div_ceil(blocks.max(1));
+        let span = shape.inner.div_ceil(wanted).max(1).next_multiple_of(FEW_STEP);
+        let shares = shape.inner.div_ceil(span).max(1);
+        let sums = if shares == 1 { 0 } else { blocks * shares * shape.rows * FEW_OUTPUTS };
+        let partial = self.buffer::<f32>(sums);
+        let grid = Grid::across([blocks, shares, 1]).threads(FEW_WARPS * WARP, 1);
+        self.launch(kernel, grid, &[args, args![span, &partial, &*self.tickets]].concat());
+    }
+
+    fn multiply_plainly(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
+        let few = shape.rows <= PLAIN_FEW_UP_TO;
+        let (kernel, rows) = if few { (forms.plain_few, PLAIN_FEW_ROWS) } else { (forms.plain, PLAIN_ROWS) };
+        let blocks = [shape.outputs.div_ceil(PLAIN_OUTPUTS), shape.rows.div_ceil(rows), 1];
+        self.launch(kernel, Grid::across(blocks).threads(PLAIN_THREADS, 1), args);
+    }
+}
