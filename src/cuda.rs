@@ -34,18 +34,13 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
-<<<<<<< HEAD
 use crate::backend::{
     Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
 };
 use attention::Bucketings;
-pub use buffer::{Buffer, Live};
-use decode_attention::Counters;
-=======
-use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
 pub use buffer::Buffer;
 use buffer::Live;
->>>>>>> cuda
+use decode_attention::Counters;
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
@@ -56,34 +51,24 @@ pub struct Cuda<E: Float> {
     kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
-<<<<<<< HEAD
     bucketings: Arc<Bucketings>,
     counters: Arc<Counters>,
-=======
     /// How blocks that make a product together count themselves; zeros between launches.
     tickets: Arc<Buffer<u32>>,
->>>>>>> cuda
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-<<<<<<< HEAD
-        Self {
-            kernels: self.kernels.clone(),
-            queue: self.queue.clone(),
-            device: self.device.clone(),
-            bucketings: self.bucketings.clone(),
-            counters: self.counters.clone(),
-=======
-        let Self { kernels, queue, device, tickets, .. } = self;
+        let Self { kernels, queue, device, bucketings, counters, tickets, .. } = self;
         Self {
             kernels: kernels.clone(),
             queue: queue.clone(),
             device: device.clone(),
+            bucketings: bucketings.clone(),
+            counters: counters.clone(),
             tickets: tickets.clone(),
->>>>>>> cuda
             computes_in: PhantomData,
         }
     }
