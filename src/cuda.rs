@@ -51,24 +51,23 @@ pub struct Cuda<E: Float> {
     kernels: Arc<Kernels>,
     queue: Arc<Queue>,
     device: Device,
-    bucketings: Arc<Bucketings>,
-    counters: Arc<Counters>,
     /// How blocks that make a product together count themselves; zeros between launches.
     tickets: Arc<Buffer<u32>>,
+    bucketings: Arc<Bucketings>,
+    counters: Arc<Counters>,
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-        let Self { kernels, queue, device, bucketings, counters, tickets, .. } = self;
         Self {
-            kernels: kernels.clone(),
-            queue: queue.clone(),
-            device: device.clone(),
-            bucketings: bucketings.clone(),
-            counters: counters.clone(),
-            tickets: tickets.clone(),
+            kernels: self.kernels.clone(),
+            queue: self.queue.clone(),
+            device: self.device.clone(),
+            tickets: self.tickets.clone(),
+            bucketings: self.bucketings.clone(),
+            counters: self.counters.clone(),
             computes_in: PhantomData,
         }
     }
