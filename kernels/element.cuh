@@ -1,8 +1,8 @@
 // Numbers and rows of numbers: f32 or bf16 in memory, f32 in registers. Values are widened when they are loaded and
 // rounded once, to the nearest, when they are stored.
 //
-// A row of `d` numbers is a row of packs: 16 bytes each where d allows it, and single numbers where it does not. Kernels
-// are written over packs of N numbers and instantiated for both.
+// A row of `d` numbers is a row of packs: 16 bytes each where d allows it, and single numbers where it does not.
+// Kernels are written over packs of N numbers and instantiated for both.
 #pragma once
 
 #include <cstdint>
@@ -85,7 +85,8 @@ template <int N, class T> __device__ __forceinline__ void store(T* row, uint32_t
 template <class T> __device__ __forceinline__ bool is_packed(uint32_t d) { return d % PACK<T> == 0; }
 
 // One warp copies a row.
-template <class T> __device__ __forceinline__ void copy_row(T* __restrict__ to, const T* __restrict__ from, uint32_t d) {
+template <class T>
+__device__ __forceinline__ void copy_row(T* __restrict__ to, const T* __restrict__ from, uint32_t d) {
     const uint32_t lane = threadIdx.x % WARP;
     if (is_packed<T>(d)) {
         const uint4* source = reinterpret_cast<const uint4*>(from);
@@ -125,5 +126,5 @@ template <class X> __device__ __forceinline__ X block_sum(X x, X* partial) {
 
 // Defines `name_f32` and `name_bf16` with one list of parameters, in which `T` stands for the number's type.
 #define KERNEL_OF_ELEMENTS(name, threads, parameters, arguments)                                                       \
-    extern "C" __global__ void __launch_bounds__(threads) name##_f32 parameters(float) { name<float> arguments; }       \
+    extern "C" __global__ void __launch_bounds__(threads) name##_f32 parameters(float) { name<float> arguments; }      \
     extern "C" __global__ void __launch_bounds__(threads) name##_bf16 parameters(bf16) { name<bf16> arguments; }

@@ -23,7 +23,7 @@ constexpr uint32_t FEW_STRIDE = FEW_COLS + 8;
 // How blocks share the inner dimension: each takes `span` columns, a multiple of what its warps take at a time.
 struct Split {
     uint32_t span;
-    // [gridDim.x, gridDim.y, rows, FEW_COLS]
+    // [gridDim.z · gridDim.x, gridDim.y, rows, FEW_COLS]
     float* partial;
     // One a column of blocks, 0 before and after.
     uint32_t* tickets;
@@ -135,21 +135,24 @@ __device__ __forceinline__ void few_product_of_block(
     });
 }
 
+// The block's place among those that share no inner dimension.
+__device__ __forceinline__ uint32_t few_place() { return blockIdx.z * gridDim.x + blockIdx.x; }
+
 // Whether this block is the last of those that share the inner dimension; if so, its products are then the sums over all.
 __device__ __forceinline__ bool few_gather(Products& products, uint32_t rows, Split split) {
     __shared__ uint32_t ticket;
     const auto partial = [&](uint32_t share, uint32_t row, uint32_t col) {
-        const size_t at = ((size_t)blockIdx.x * gridDim.y + share) * rows + row;
+        const size_t at = ((size_t)few_place() * gridDim.y + share) * rows + row;
         return reinterpret_cast<float4*>(split.partial + at * FEW_COLS + col);
     };
     each_quad(rows, [&](uint32_t row, uint32_t col) { *partial(blockIdx.y, row, col) = products.quad(row, col); });
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) ticket = atomicAdd(split.tickets + blockIdx.x, 1);
+    if (threadIdx.x == 0) ticket = atomicAdd(split.tickets + few_place(), 1);
     __syncthreads();
     if (ticket + 1 < gridDim.y) return false;
     __threadfence();
-    if (threadIdx.x == 0) atomicExch(split.tickets + blockIdx.x, 0);
+    if (threadIdx.x == 0) atomicExch(split.tickets + few_place(), 0);
     each_quad(rows, [&](uint32_t row, uint32_t col) {
         float4 sum = {};
         for (uint32_t share = 0; share < gridDim.y; share++) sum = sum + __ldcg(partial(share, row, col));

@@ -1,4 +1,7 @@
 // y = x·wᵀ, y += x·wᵀ, y = max(x·wᵀ, 0). x [rows, inner], w [outputs, inner], y [rows, outputs].
+//
+// The first is for up to three weights of one shape at once, a layer of blocks for each: as many tiles as the three have
+// together fill the machine better, and x comes from the cache but once.
 
 #include "epilogue.cuh"
 #include "few.cuh"
@@ -11,6 +14,11 @@ template <class T> struct Linear {
     T* y;
     uint32_t rows, inner, outputs;
 };
+
+// Of the matrices that a launch is for, the one that this block works on.
+template <class P> __device__ __forceinline__ P own(P first, P second, P third) {
+    return blockIdx.z == 0 ? first : blockIdx.z == 1 ? second : third;
+}
 
 // Many rows. inner and outputs are multiples of 8.
 template <class Tiles, class Epilogue> __device__ __forceinline__ void linear_tiled(const Linear<bf16>& a) {
@@ -62,34 +70,41 @@ template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ voi
     });
 }
 
-#define PARAMETERS(T)                                                                                                  \
+#define PARAMETERS_OF_ONE(T)                                                                                           \
     const T *__restrict__ x, const T *__restrict__ w, T *__restrict__ y, uint32_t rows, uint32_t inner,                \
         uint32_t outputs, const uint32_t *__restrict__ live_rows
+#define PARAMETERS_OF_THREE(T)                                                                                         \
+    const T *__restrict__ x, const T *__restrict__ w_0, const T *__restrict__ w_1, const T *__restrict__ w_2,          \
+        T *__restrict__ y_0, T *__restrict__ y_1, T *__restrict__ y_2, uint32_t rows, uint32_t inner,                  \
+        uint32_t outputs, const uint32_t *__restrict__ live_rows
 #define SPLIT uint32_t span, float *__restrict__ partial, uint32_t *__restrict__ tickets
-#define ARGUMENTS {x, w, y, true_rows(rows, live_rows), inner, outputs}
+#define ARGUMENTS_OF_ONE {x, w, y, true_rows(rows, live_rows), inner, outputs}
+#define ARGUMENTS_OF_THREE                                                                                             \
+    {x, own(w_0, w_1, w_2), own(y_0, y_1, y_2), true_rows(rows, live_rows), inner, outputs}
 
-#define TILED(name, Tiles, Epilogue)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(Tiles::THREADS, Tiles::RESIDENT) name##_bf16(PARAMETERS(bf16)) {      \
-        linear_tiled<Tiles, Epilogue>(ARGUMENTS);                                                                      \
+#define TILED(name, Tiles, Epilogue, OF)                                                                               \
+    extern "C" __global__ void __launch_bounds__(Tiles::THREADS, Tiles::RESIDENT) name##_bf16(PARAMETERS_##OF(bf16)) { \
+        linear_tiled<Tiles, Epilogue>(ARGUMENTS_##OF);                                                                 \
     }
-#define FEW(name, Epilogue)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_RESIDENT) name##_bf16(PARAMETERS(bf16), SPLIT) { \
-        linear_few<Epilogue>(ARGUMENTS, {span, partial, tickets});                                                                \
+#define FEW(name, Epilogue, OF)                                                                                        \
+    extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_RESIDENT)                                            \
+        name##_bf16(PARAMETERS_##OF(bf16), SPLIT) {                                                                    \
+        linear_few<Epilogue>(ARGUMENTS_##OF, {span, partial, tickets});                                                \
     }
-#define PLAIN(name, T, ROWS, Epilogue)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
-        linear_plain<T, ROWS, Epilogue>(ARGUMENTS);                                                                    \
+#define PLAIN(name, T, ROWS, Epilogue, OF)                                                                             \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS_##OF(T)) {       \
+        linear_plain<T, ROWS, Epilogue>(ARGUMENTS_##OF);                                                               \
     }
-#define LINEAR(name, Epilogue)                                                                                         \
-    TILED(name##_tile128x256, Large, Epilogue)                                                                         \
-    TILED(name##_tile128x128, Medium, Epilogue)                                                                        \
-    TILED(name##_tile64x64, Small, Epilogue)                                                                           \
-    FEW(name##_rows16, Epilogue)                                                                                       \
-    PLAIN(name##_plain64, f32, 64, Epilogue)                                                                         \
-    PLAIN(name##_plain64, bf16, 64, Epilogue)                                                                          \
-    PLAIN(name##_plain8, f32, 8, Epilogue)                                                                           \
-    PLAIN(name##_plain8, bf16, 8, Epilogue)
+#define LINEAR(name, Epilogue, OF)                                                                                     \
+    TILED(name##_tile128x256, Large, Epilogue, OF)                                                                     \
+    TILED(name##_tile128x128, Medium, Epilogue, OF)                                                                    \
+    TILED(name##_tile64x64, Small, Epilogue, OF)                                                                       \
+    FEW(name##_rows16, Epilogue, OF)                                                                                   \
+    PLAIN(name##_plain64, f32, 64, Epilogue, OF)                                                                       \
+    PLAIN(name##_plain64, bf16, 64, Epilogue, OF)                                                                      \
+    PLAIN(name##_plain8, f32, 8, Epilogue, OF)                                                                         \
+    PLAIN(name##_plain8, bf16, 8, Epilogue, OF)
 
-LINEAR(linear, Store)
-LINEAR(linear_add, Add)
-LINEAR(linear_relu, Relu)
+LINEAR(linear, Store, OF_THREE)
+LINEAR(linear_add, Add, OF_ONE)
+LINEAR(linear_relu, Relu, OF_ONE)

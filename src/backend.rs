@@ -252,6 +252,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `y = x·Wᵀ`. `x [n, i]`, `w [o, i]` → `[n, o]`.
     fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self>;
 
+    /// The products of `x` with up to three weights of one shape, as [`linear`](Self::linear) has them.
+    fn linears<const N: usize>(&self, x: &Mat<Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        w.map(|w| self.linear(x, w))
+    }
+
     /// `y += x·Wᵀ`, the residual stream. `x [n, i]`, `w [o, i]`, `y [n, o]`.
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>);
 

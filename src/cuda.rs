@@ -132,7 +132,12 @@ impl<E: Float> Backend for Cuda<E> {
     }
 
     fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
-        linear::linear(self, x, w)
+        let [y] = linear::linears(self, x, [w]);
+        y
+    }
+
+    fn linears<const N: usize>(&self, x: &Mat<Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        linear::linears(self, x, w)
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {

@@ -13,7 +13,7 @@ use glimmer::io::{Checkpoint, Stored, write_tensors};
 use process::{Ran, example, run};
 use tempfile::TempDir;
 
-/// Relative error of f32 against the reference's f64, as in `tests/trace.rs`.
+/// Relative error of f32 against the reference's f64, as in `tests/trace`.
 const BOUND: f64 = 2e-5;
 
 fn reference(file: &str) -> PathBuf {

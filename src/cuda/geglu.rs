@@ -19,7 +19,8 @@ pub(super) fn geglu<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, w_0: &Mat<Cuda<E>>
     let (rows, inner, outputs) = (x.rows, x.cols, w_0.rows);
     let live = x.buf.live();
     let mut h = be.alloc(rows, outputs, live);
-    let shape = Shape { rows, inner, outputs: 2 * outputs, writes_pieces: outputs.is_multiple_of(E::PACK) };
+    let shape =
+        Shape { rows, inner, outputs: 2 * outputs, products: 1, writes_pieces: outputs.is_multiple_of(E::PACK) };
     be.multiply(&GEGLU, &shape, args![x, w_0, w_1, &mut h, rows, inner, outputs, live]);
     h
 }

@@ -1,7 +1,7 @@
 //! Products with one weight matrix.
 
 use super::kernels::Kernel;
-use super::launch::args;
+use super::launch::{Arg, args};
 use super::product::{Forms, LARGE, MEDIUM, SMALL, Shape};
 use super::{Cuda, Float};
 use crate::backend::Mat;
@@ -25,9 +25,25 @@ const RELU: Forms = Forms {
     plain_few: Kernel::LinearReluPlainFew,
 };
 
-pub(super) fn linear<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, w: &Mat<Cuda<E>>) -> Mat<Cuda<E>> {
-    let mut y = be.alloc(x.rows, w.rows, x.buf.live());
-    write(be, &LINEAR, x, w, &mut y);
+/// Weights of a launch, at most; `kernels/linear.cu` has as many parameters.
+const TOGETHER: usize = 3;
+
+/// The products of `x` with each of these weights, in one launch.
+pub(super) fn linears<E: Float, const N: usize>(
+    be: &Cuda<E>,
+    x: &Mat<Cuda<E>>,
+    w: [&Mat<Cuda<E>>; N],
+) -> [Mat<Cuda<E>>; N] {
+    const { assert!(0 < N && N <= TOGETHER, "a launch takes one to three weights") };
+    let (rows, inner, outputs) = (x.rows, x.cols, w[0].rows);
+    assert!(w.iter().all(|w| (w.rows, w.cols) == (outputs, inner)), "linear: x and weights");
+    let live = x.buf.live();
+    let y = w.map(|_| be.alloc(rows, outputs, live));
+    let shape = Shape { rows, inner, outputs, products: N, writes_pieces: outputs.is_multiple_of(E::PACK) };
+    let of_three = |mats: [Option<&Mat<Cuda<E>>>; TOGETHER]| mats.map(Arg::from);
+    let (weights, results) = ([0, 1, 2].map(|i| w.get(i).copied()), [0, 1, 2].map(|i| y.get(i)));
+    let sizes = args![rows, inner, outputs, live];
+    be.multiply(&LINEAR, &shape, &[args![x], &of_three(weights)[..], &of_three(results), sizes].concat());
     y
 }
 
@@ -45,6 +61,6 @@ fn write<E: Float>(be: &Cuda<E>, forms: &Forms, x: &Mat<Cuda<E>>, w: &Mat<Cuda<E
     assert_eq!(x.cols, w.cols, "linear: x and w");
     assert_eq!((y.rows, y.cols), (x.rows, w.rows), "linear: y");
     let (rows, inner, outputs) = (x.rows, x.cols, w.rows);
-    let shape = Shape { rows, inner, outputs, writes_pieces: outputs.is_multiple_of(E::PACK) };
+    let shape = Shape { rows, inner, outputs, products: 1, writes_pieces: outputs.is_multiple_of(E::PACK) };
     be.multiply(forms, &shape, args![x, w, y, rows, inner, outputs, x.buf.live()]);
 }

@@ -24,7 +24,7 @@ pub(super) fn predict<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, head: &Mat<Cuda<
     let (rows, inner, v) = (x.rows, x.cols, head.rows);
     let live = x.buf.live();
     let mut parts = be.buffer::<Part>(rows * v.div_ceil(PART_TOKENS));
-    let shape = Shape { rows, inner, outputs: v, writes_pieces: true };
+    let shape = Shape { rows, inner, outputs: v, products: 1, writes_pieces: true };
     be.multiply(&PARTS, &shape, args![x, head, &mut parts, rows, inner, v, live]);
 
     let (mut token, mut log_prob) = (be.buffer(rows), be.buffer(rows));

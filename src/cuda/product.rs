@@ -39,18 +39,19 @@ pub(super) const SMALL: Tile = Tile { rows: 64, cols: 64, warps: 4, stages: 4, s
 const SLICE_BYTES: usize = 32 * 2;
 
 impl Tile {
+    /// Of each product.
     fn blocks(&self, shape: &Shape) -> usize {
         shape.rows.div_ceil(self.rows) * shape.outputs.div_ceil(self.cols)
     }
 
     /// What the busiest multiprocessor has to do, in some unit.
     fn time(&self, shape: &Shape, multiprocessors: usize) -> f64 {
-        (self.blocks(shape).div_ceil(multiprocessors) * self.rows * self.cols) as f64 / self.speed
+        ((shape.products * self.blocks(shape)).div_ceil(multiprocessors) * self.rows * self.cols) as f64 / self.speed
     }
 
     fn grid(&self, shape: &Shape) -> Grid {
         let shared_bytes = self.stages * (self.rows + self.cols) * SLICE_BYTES;
-        Grid::of(self.blocks(shape)).threads(self.warps * WARP, 1).shared(shared_bytes)
+        Grid::across([self.blocks(shape), 1, shape.products]).threads(self.warps * WARP, 1).shared(shared_bytes)
     }
 }
 
@@ -60,6 +61,8 @@ pub(super) struct Shape {
     pub inner: usize,
     /// Rows of the weights, both of them where there are two.
     pub outputs: usize,
+    /// Products of this shape in one launch.
+    pub products: usize,
     /// Whether rows of what is written are made of as many numbers as a tensor core's form writes at once.
     pub writes_pieces: bool,
 }
@@ -105,19 +108,20 @@ impl<E: Float> Cuda<E> {
 
     fn multiply_few(&self, kernel: Kernel, shape: &Shape, args: &[Arg]) {
         let blocks = shape.outputs.div_ceil(FEW_OUTPUTS);
-        let wanted = (FEW_BLOCKS * self.device.multiprocessors).div_ceil(blocks.max(1));
+        let all = shape.products * blocks;
+        let wanted = (FEW_BLOCKS * self.device.multiprocessors).div_ceil(all.max(1));
         let span = shape.inner.div_ceil(wanted).max(1).next_multiple_of(FEW_STEP);
         let shares = shape.inner.div_ceil(span).max(1);
-        let sums = if shares == 1 { 0 } else { blocks * shares * shape.rows * FEW_OUTPUTS };
+        let sums = if shares == 1 { 0 } else { all * shares * shape.rows * FEW_OUTPUTS };
         let partial = self.buffer::<f32>(sums);
-        let grid = Grid::across([blocks, shares, 1]).threads(FEW_WARPS * WARP, 1);
+        let grid = Grid::across([blocks, shares, shape.products]).threads(FEW_WARPS * WARP, 1);
         self.launch(kernel, grid, &[args, args![span, &partial, &*self.tickets]].concat());
     }
 
     fn multiply_plainly(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
         let few = shape.rows <= PLAIN_FEW_UP_TO;
         let (kernel, rows) = if few { (forms.plain_few, PLAIN_FEW_ROWS) } else { (forms.plain, PLAIN_ROWS) };
-        let blocks = [shape.outputs.div_ceil(PLAIN_OUTPUTS), shape.rows.div_ceil(rows), 1];
+        let blocks = [shape.outputs.div_ceil(PLAIN_OUTPUTS), shape.rows.div_ceil(rows), shape.products];
         self.launch(kernel, Grid::across(blocks).threads(PLAIN_THREADS, 1), args);
     }
 }

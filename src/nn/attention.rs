@@ -32,7 +32,7 @@ impl<B: Backend> Attention<Mat<B>> {
     /// Self-attention within each segment, added to the residual stream `x [n, d]`.
     pub fn forward(&self, be: &B, shape: &Shape, x: &mut Mat<B>, rows: &Segments<B>, bias: Bias<'_, B>) {
         let y = be.rms_norm(x, &self.norm, shape.eps);
-        let (q, k, v) = (be.linear(&y, &self.q), be.linear(&y, &self.k), be.linear(&y, &self.v));
+        let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
         let heads = shape.heads;
         let o = be.attention(Attend { q: &q, k: &k, v: &v, rows, cols: rows, bias: Some(bias), heads, dropout: None });
         be.linear_add(&o, &self.o, x);
@@ -41,7 +41,7 @@ impl<B: Backend> Attention<Mat<B>> {
     /// Self-attention of one new token a sequence, `x [batch, d]`, which joins the cache.
     pub fn forward_newest(&self, be: &B, shape: &Shape, x: &mut Mat<B>, cache: &mut Cache<B>, bias: Bias<'_, B>) {
         let y = be.rms_norm(x, &self.norm, shape.eps);
-        let (q, k, v) = (be.linear(&y, &self.q), be.linear(&y, &self.k), be.linear(&y, &self.v));
+        let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
         be.append(cache, &k, &v);
         let o = be.decode_attention(&q, cache, bias);
         be.linear_add(&o, &self.o, x);
@@ -49,7 +49,8 @@ impl<B: Backend> Attention<Mat<B>> {
 
     /// What [`forward_cross`](Self::forward_cross) attends to, of the encoder's output `[n', d]`.
     pub fn cross_memory(&self, be: &B, encoded: &Mat<B>) -> CrossMemory<B> {
-        CrossMemory { k: be.linear(encoded, &self.k), v: be.linear(encoded, &self.v) }
+        let [k, v] = be.linears(encoded, [&self.k, &self.v]);
+        CrossMemory { k, v }
     }
 
     /// Attention of `x [n, d]` to the encoder's output, segment by segment.
@@ -115,7 +116,7 @@ impl<B: Backward> Attention<Mat<B>> {
         noise: &mut Noise,
     ) -> (Mat<B>, AttentionSaved<B>) {
         let y = be.rms_norm(&x, &self.norm, shape.eps);
-        let (q, k, v) = (be.linear(&y, &self.q), be.linear(&y, &self.k), be.linear(&y, &self.v));
+        let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
         let (masks, heads) = (Masks::draw(noise), shape.heads);
         let dropout = masks.weights;
         let attended =

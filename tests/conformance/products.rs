@@ -43,6 +43,21 @@ pub fn linear<B: Backend>(be: &B) {
     }
 }
 
+/// Each as if it were alone.
+pub fn linears<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in [(0, 5, 3), (1, 384, 512), (7, 31, 64), (40, 20, 130), (300, 128, 384)] {
+        let what = format!("linears {rows} × {inputs} → {outputs}");
+        let x = normal(be, 0, (rows, inputs), 1.0);
+        let w = [1, 2, 3].map(|stream| normal(be, stream, (outputs, inputs), 0.3));
+        let [first, second, third] = w.each_ref().map(|w| &w.mat);
+        let of_two = steady(&what, || be.linears(&x.mat, [first, second]).map(|y| values(be, &y)));
+        let of_three = steady(&what, || be.linears(&x.mat, [first, second, third]).map(|y| values(be, &y)));
+        for (found, w) in of_two.iter().chain(&of_three).zip(w[..2].iter().chain(&w)) {
+            assert_rows_close(&what, found, &naive::linear(&x.plain, &w.plain), tolerance::<B::Elem>(inputs));
+        }
+    }
+}
+
 pub fn linear_add<B: Backend>(be: &B) {
     for (rows, inputs, outputs) in SIZES {
         let what = format!("linear_add {rows} × {inputs} → {outputs}");

@@ -1,0 +1,146 @@
+//! The forward pass in bf16, on the emulated device: numbers within bf16's error of the reference, and choices that are
+//! the reference's wherever that error leaves no doubt.
+
+use std::ops::Range;
+
+use glimmer::backend::Pool;
+use glimmer::cpu::Cpu;
+use glimmer::io::Checkpoint;
+use glimmer::model::Glimmer;
+use glimmer::trace::{Inputs, Values};
+use half::bf16;
+
+use super::{FOLDERS, MAX_TOKENS, Traced, reference};
+use crate::common::{assert_close, emulated};
+
+/// Relative error of a forward pass in bf16, whose numbers are a 256th apart.
+const BOUND: f64 = 2e-2;
+
+#[test]
+fn emulated_bf16_matches_the_reference() {
+    for folder in FOLDERS {
+        let rounded = Rounded::new(folder);
+        for name in ["memory.question", "memory.passage", "live_a", "lm_logprob"] {
+            rounded.assert_close(name, 0..rounded.batch);
+        }
+        rounded.assert_scores_close();
+        let alike: Vec<usize> = (0..rounded.batch).filter(|&question| rounded.chose_alike(question)).collect();
+        // The losses of distillation are the host's arithmetic on scores and log-probabilities.
+        for question in alike {
+            rounded.assert_close("live_b", question..question + 1);
+            rounded.assert_close("logits", question..question + 1);
+            rounded.assert_answer(question);
+        }
+    }
+}
+
+struct Rounded {
+    traced: Traced,
+    glimmer: Glimmer,
+    batch: usize,
+}
+
+impl Rounded {
+    fn new(folder: &'static str) -> Self {
+        let traced = Traced::new(emulated::machine::<bf16>, folder);
+        let glimmer = glimmer::model::Config::read(&reference(folder)).unwrap().glimmer.unwrap();
+        Self { batch: traced.inputs.questions.len(), traced, glimmer }
+    }
+
+    fn folder(&self) -> &'static str {
+        self.traced.folder
+    }
+
+    /// What was found and what is wanted of these questions.
+    fn reals(&self, name: &str, questions: Range<usize>) -> [Vec<f64>; 2] {
+        let Values::Real(found) = &self.traced.found(name).values else { panic!("{name} is real") };
+        let wanted = self.traced.expected.read_any(name).unwrap().1;
+        let each = found.len() / self.batch;
+        [&found[..], &wanted].map(|all| all[questions.start * each..questions.end * each].to_vec())
+    }
+
+    fn integers(&self, name: &str, question: usize) -> [Vec<i32>; 2] {
+        let Values::Integer(found) = &self.traced.found(name).values else { panic!("{name} are whole") };
+        let wanted = self.traced.expected.read_i32(name).unwrap().1;
+        let each = found.len() / self.batch;
+        [&found[..], &wanted].map(|all| all[question * each..][..each].to_vec())
+    }
+
+    /// Within the bound as a whole; a part may have all of the whole's error.
+    fn assert_close(&self, name: &str, questions: Range<usize>) {
+        let [found, wanted] = self.reals(name, questions.clone());
+        let parts = self.batch as f64 / questions.len() as f64;
+        let what = format!("{}: {name} of questions {questions:?}", self.folder());
+        assert_close(&what, &found, &wanted, BOUND * parts.sqrt());
+    }
+
+    /// A score is a sum of products of both signs: its error is that of the products, not of what they leave.
+    fn assert_scores_close(&self) {
+        let [found, wanted] = self.reals("scores", 0..self.batch);
+        let file = Checkpoint::open_file(&reference(self.folder()).join("model.safetensors")).unwrap();
+        let weight = norm(&file.read_any("scorer.weight").unwrap().1);
+        for (passage, size) in self.pooled_sizes().into_iter().enumerate() {
+            let error = (found[passage] - wanted[passage]).abs();
+            let what = format!("{}: score {passage} is off by {error:e}", self.folder());
+            assert!(error <= BOUND * size * weight, "{what}");
+        }
+    }
+
+    /// The size of the row that each passage was scored by.
+    fn pooled_sizes(&self) -> Vec<f64> {
+        let (shape, live_a) = self.traced.expected.read_any("live_a").unwrap();
+        let [_, k, length, d] = shape[..] else { panic!("live_a is {shape:?}") };
+        let inputs = &self.traced.inputs;
+        let passages = inputs.passages.iter().flatten().zip(live_a.chunks(length * d)).enumerate();
+        let size = |(i, (passage, rows)): (usize, (&Vec<u32>, &[f64]))| {
+            let rows = &rows[..(inputs.questions[i / k].len() + passage.len()) * d];
+            match self.glimmer.score_pool {
+                Pool::First => norm(&rows[..d]),
+                Pool::Mean => norm(rows) / ((rows.len() / d) as f64).sqrt(),
+            }
+        };
+        passages.map(size).collect()
+    }
+
+    /// Whether the same passages were chosen. Where others were, the scores' error is the reason.
+    fn chose_alike(&self, question: usize) -> bool {
+        let [found, wanted] = self.integers("selected", question);
+        let [scores, exact] = self.reals("scores", question..question + 1);
+        for (&own, &other) in found.iter().zip(&wanted) {
+            let [own, other] = [own, other].map(|passage| passage as usize);
+            let error = (scores[own] - exact[own]).abs() + (scores[other] - exact[other]).abs();
+            let gap = (exact[own] - exact[other]).abs();
+            let what = format!("{}: question {question}: passage {own}, not {other}", self.folder());
+            assert!(gap <= error, "{what}: {gap:e} apart, {error:e} off");
+        }
+        found == wanted
+    }
+
+    /// The greedy answer up to its first other token, at which the two were within the logits' error of each other.
+    fn assert_answer(&self, question: usize) {
+        let [found, wanted] = self.integers("generated", question);
+        let Some(place) = (0..MAX_TOKENS).find(|&i| found[i] != wanted[i]) else { return };
+        let logits = self.logits_of(question, &wanted);
+        let row = &logits[place * logits.len() / MAX_TOKENS..][..logits.len() / MAX_TOKENS];
+        let gap = row[wanted[place] as usize] - row[found[place] as usize];
+        let error = BOUND * norm(row) / (row.len() as f64).sqrt();
+        let what = format!("{}: question {question}: token {place} is {}", self.folder(), found[place]);
+        assert!(gap <= 2.0 * error, "{what}, not {}: {gap:e} apart, {error:e} off", wanted[place]);
+    }
+
+    /// The exact logits of an answer, each token given those before it.
+    fn logits_of(&self, question: usize, answer: &[i32]) -> Vec<f64> {
+        let Inputs { mut targets, questions, passages, padded: [lq, lp, _] } = self.traced.inputs.clone();
+        targets[question] = answer.iter().map(|&token| token as u32).collect();
+        targets.iter_mut().for_each(|target| target.truncate(MAX_TOKENS));
+        let inputs = Inputs { questions, passages, targets, padded: [lq, lp, MAX_TOKENS] };
+        let exact = Traced::of(Cpu::<f64>::default, self.folder(), inputs);
+        let Values::Real(logits) = &exact.found("logits").values else { panic!("logits are real") };
+        let each = logits.len() / self.batch;
+        logits[question * each..][..each].to_vec()
+    }
+}
+
+fn norm(x: &[f64]) -> f64 {
+    x.iter().map(|x| x * x).sum::<f64>().sqrt()
+}
