@@ -20,7 +20,9 @@ for name; do
     "$nvcc" -ptx -arch=compute_80 -std=c++17 -lineinfo "$name.cu" -o "$out/$name.ptx"
     # The compiler writes the paths of this machine: the reports, and the next machine's diff, want the file's name alone.
     # It asks for a PTX version as new as itself, though every driver since CUDA 12.0 understands what it wrote. Where an
-    # inlined line was inlined, and into what, crashes the compiler in that driver on sm_90, and goes.
+    # inlined line was inlined, and into what, crashes the compiler in that driver on sm_90, and goes. So does a hint that a
+    # later version brought.
     sed -i -E -e 's|^(\t\.file\t[0-9]+ ")[^"]*/|\1|' -e 's|^\.version .*|.version 8.0|' \
-        -e 's|^(\t\.loc\t[0-9 ]+), function_name .*|\1|' -e '/^\t\.section\t\.debug_str/,/^\t}/d' "$out/$name.ptx"
+        -e 's|^(\t\.loc\t[0-9 ]+), function_name .*|\1|' -e '/^\t\.section\t\.debug_str/,/^\t}/d' \
+        -e '/^\t\.pragma "used_bytes_mask/d' "$out/$name.ptx"
 done

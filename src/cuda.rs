@@ -6,7 +6,9 @@
 //! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod append;
+mod attention;
 mod buffer;
+mod decode_attention;
 mod dequantise;
 mod embed;
 mod float;
@@ -32,9 +34,13 @@ use std::sync::Arc;
 use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
-use crate::backend::{Attend, Backend, Bias, Cache, Join, Mat, Prediction, Scorer, Segments, Selection, Stored};
+use crate::backend::{
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
+};
+use attention::Bucketings;
 pub use buffer::Buffer;
 use buffer::Live;
+use decode_attention::Counters;
 pub use float::Float;
 use kernels::Kernels;
 pub use probe::{Absent, Device, probe};
@@ -47,18 +53,21 @@ pub struct Cuda<E: Float> {
     device: Device,
     /// How blocks that make a product together count themselves; zeros between launches.
     tickets: Arc<Buffer<u32>>,
+    bucketings: Arc<Bucketings>,
+    counters: Arc<Counters>,
     computes_in: PhantomData<E>,
 }
 
 /// The same machine: one stream, one memory, the same kernels.
 impl<E: Float> Clone for Cuda<E> {
     fn clone(&self) -> Self {
-        let Self { kernels, queue, device, tickets, .. } = self;
         Self {
-            kernels: kernels.clone(),
-            queue: queue.clone(),
-            device: device.clone(),
-            tickets: tickets.clone(),
+            kernels: self.kernels.clone(),
+            queue: self.queue.clone(),
+            device: self.device.clone(),
+            tickets: self.tickets.clone(),
+            bucketings: self.bucketings.clone(),
+            counters: self.counters.clone(),
             computes_in: PhantomData,
         }
     }
@@ -88,6 +97,8 @@ impl<E: Float> Cuda<E> {
             tickets: Arc::new(Buffer::from_host(&queue, &vec![0; product::tickets(device.multiprocessors)])),
             queue,
             device: device.clone(),
+            bucketings: Arc::default(),
+            counters: Arc::default(),
             computes_in: PhantomData,
         })
     }
@@ -152,8 +163,12 @@ impl<E: Float> Backend for Cuda<E> {
         linear::linear_relu(self, x, w)
     }
 
-    fn attention(&self, _a: Attend<'_, Self>) -> Mat<Self> {
-        todo!("attention")
+    fn attention(&self, a: Attend<'_, Self>) -> Mat<Self> {
+        a.check();
+        if a.rows.longest <= 1 && a.bias.is_none() && a.dropout.is_none() {
+            return decode_attention::cross(self, &a);
+        }
+        attention::attention(self, &a, None)
     }
 
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
@@ -165,8 +180,9 @@ impl<E: Float> Backend for Cuda<E> {
         append::append(self, cache, k, v);
     }
 
-    fn decode_attention(&self, _q: &Mat<Self>, _cache: &Cache<Self>, _bias: Bias<'_, Self>) -> Mat<Self> {
-        todo!("decode_attention")
+    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
+        assert_eq!(bias.direction, Direction::Past, "decoding looks back");
+        decode_attention::newest(self, q, cache, bias)
     }
 
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {

@@ -3,7 +3,7 @@
 use super::{Backend, Mat};
 
 /// Over which keys a row of T5's self-attention reaches, and so how distances fall into buckets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// All keys of the segment: the encoder.
     Both,

@@ -31,6 +31,21 @@ macro_rules! kernels {
 
 kernels! {
     "append" { typed Append = "append" }
+    "attention" {
+        typed Attention32 = "attention_32",
+        typed Attention64 = "attention_64",
+        typed Attention128 = "attention_128",
+        typed Attention256 = "attention_256",
+        plain AttentionTiled1 = "attention_tiled_1",
+        plain AttentionTiled2 = "attention_tiled_2",
+        plain AttentionTiled4 = "attention_tiled_4",
+    }
+    "decode_attention" {
+        typed DecodeAttention32 = "decode_attention_32",
+        typed DecodeAttention64 = "decode_attention_64",
+        typed DecodeAttention128 = "decode_attention_128",
+        typed DecodeAttention256 = "decode_attention_256",
+    }
     "dequantise" { typed Dequantise = "dequantise" }
     "embed" { typed Embed = "embed" }
     "gather" { typed Gather = "gather" }

@@ -122,6 +122,11 @@ impl<T> From<&mut Buffer<T>> for Arg {
         Self::from(&*buf)
     }
 }
+impl<T> From<Option<&Buffer<T>>> for Arg {
+    fn from(buf: Option<&Buffer<T>>) -> Self {
+        buf.map_or(Self { bits: 0, bytes: size_of::<u64>(), shape: Shape::Nothing }, Self::from)
+    }
+}
 impl From<Option<&Live>> for Arg {
     fn from(live: Option<&Live>) -> Self {
         let shape = if live.is_some() { Shape::Live } else { Shape::Nothing };

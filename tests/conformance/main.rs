@@ -99,6 +99,12 @@ conformance! {
 macro_rules! emulated_conformance {
     ($($machine:ident: $type:ty;)*) => {
         conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
+            attention::causal,
+            attention::cross_attention_of_one_row,
+            attention::cross_attention_of_several_rows,
+            attention::encoder,
+            attention::huge_and_tiny_numbers,
+            attention::newest_token_of_a_cache,
             predict::log_prob,
             predict::log_prob_of_far_logits,
             predict::predict,
