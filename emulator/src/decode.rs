@@ -18,9 +18,13 @@ mod words;
 
 pub use class::Class;
 pub use kernel::{Kernel, Parameter};
+#[cfg(test)]
+pub(crate) use memory::update;
 pub use module::{Global, Module};
 pub(crate) use program::{
     Address, Atomic, BarrierKind, BlockVote, Combine, Copy, Info, Level, Load, Logic, MatrixMove, Mbarrier,
     MbarrierKind, Member, NOWHERE, Operation, Program, Shuffle, ShuffleKind, Source, Step, Store, Update, Vote,
     VoteKind,
 };
+#[cfg(test)]
+pub(crate) use words::NAMES;

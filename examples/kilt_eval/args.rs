@@ -44,8 +44,8 @@ Exit status:
 
 /// Read KILT tasks with FiD, LUMEN and GLIMMER and compare their answers, speed and cost
 ///
-/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and a small model with
-/// random weights.
+/// With no argument: six tasks over 10,033 Wikipedia leads (data/vital10k), BM25, the CPU, and small readers
+/// trained on the same tasks (data/mini).
 ///
 /// The first run cuts the corpus into passages, indexes them and encodes them with the memory encoder, into --work;
 /// later runs reuse all that. Tables go to standard output, all else to standard error.
@@ -53,9 +53,9 @@ Exit status:
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
     /// Folder with config.json, weights and tokenizer of a T5.1.1, or with such a folder for each reader, by its name
-    /// [default: a small model with random weights]
+    /// [default: data/mini, small readers trained on the default data]
     #[arg(long, value_name = "DIR", help_heading = "Model")]
-    pub checkpoint: Option<PathBuf>,
+    checkpoint: Option<PathBuf>,
     /// Readers to compare, with commas between
     #[arg(
         long,
@@ -91,9 +91,6 @@ pub struct Args {
     /// Tokens of an answer, at most
     #[arg(long, value_name = "N", default_value = "16", help_heading = "Model")]
     pub answer_tokens: NonZeroUsize,
-    /// Seed of random weights
-    #[arg(long, value_name = "N", default_value = "1", help_heading = "Model")]
-    pub seed: u64,
 
     /// Task files, jsonl or gzipped, named as in nq-dev-kilt.jsonl [default: the dev files of data/vital10k]
     #[arg(long, value_name = "FILE", num_args = 1.., help_heading = "Data")]
@@ -285,6 +282,11 @@ impl Args {
     /// `k` of the reader that retrieves most.
     pub fn widest_k(&self) -> usize {
         planned(self).iter().map(|planned| planned.k).max().unwrap_or(1)
+    }
+
+    /// Where the weights are.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.checkpoint.clone().unwrap_or_else(|| repository().join("data/mini"))
     }
 
     fn data(&self) -> PathBuf {

@@ -90,12 +90,7 @@ fn evaluate<B: Backend + Clone>(args: &Args, machine: &B) -> Result<()> {
         "interrupted": interrupted(),
     });
     if !reports.is_empty() {
-        let report = Report {
-            settings,
-            random_weights: checkpoints.iter().any(readers::Checkpoint::is_random),
-            readers: reports,
-        };
-        outputs::write(args, &report)?;
+        outputs::write(args, &Report { settings, readers: reports })?;
     }
     stopped.map_or(Ok(()), Err)
 }
@@ -203,12 +198,6 @@ fn notes(args: &Args, report: &Report) -> String {
     }
     if interrupted() || report.readers.len() < plan::planned(args).len() {
         notes.push("THE RUN WAS CUT SHORT: readers and tasks that are not above were not run".into());
-    }
-    if report.random_weights {
-        notes.push(
-            "THE WEIGHTS ARE RANDOM: answers, scores and reranking mean nothing; retrieval, speed and cost are real"
-                .into(),
-        );
     }
     notes.iter().map(|note| format!("· {note}\n")).collect()
 }

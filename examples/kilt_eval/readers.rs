@@ -14,20 +14,14 @@ use glimmer::model::{Config, Cut, Glimmer, Reader, check_checkpoint};
 
 use crate::args::{Args, ReaderName, Retriever, word};
 use crate::plan::{Planned, planned};
-use crate::{repository, say};
+use crate::say;
 
 /// A reader's checkpoint, as far as it is known before its weights are loaded.
 pub struct Checkpoint {
     planned: Planned,
-    weights: WeightsFrom,
+    folder: PathBuf,
     config: Config,
     prompts: Prompts,
-}
-
-#[derive(Clone, PartialEq)]
-enum WeightsFrom {
-    Folder(PathBuf),
-    Seed(u64),
 }
 
 impl Checkpoint {
@@ -40,36 +34,15 @@ impl Checkpoint {
     }
 
     fn open(args: &Args, planned: Planned) -> Result<Self> {
-        let prompts = |folder: &Path| {
-            let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
-            anyhow::Ok(Prompts { tokenizer: Tokenizer::open(folder)?, question_tokens, passage_tokens })
-        };
-        let Some(folder) = &args.checkpoint else {
-            let prompts = prompts(&repository().join("data/tokenizer"))?;
-            return Ok(Self { planned, weights: WeightsFrom::Seed(args.seed), config: Config::mini(), prompts });
-        };
-        let folder = own_folder(folder, &planned);
+        let folder = own_folder(&args.checkpoint(), &planned);
         check_checkpoint(&folder, |config| Ok(Setting::new(args, &planned, config)?.glimmer))?;
-        let (config, prompts) = (Config::read(&folder)?, prompts(&folder)?);
-        Ok(Self { planned, weights: WeightsFrom::Folder(folder), config, prompts })
-    }
-
-    pub fn is_random(&self) -> bool {
-        matches!(self.weights, WeightsFrom::Seed(_))
+        let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
+        let prompts = Prompts { tokenizer: Tokenizer::open(&folder)?, question_tokens, passage_tokens };
+        Ok(Self { planned, config: Config::read(&folder)?, folder, prompts })
     }
 
     pub fn describe(&self) -> String {
-        match &self.weights {
-            WeightsFrom::Folder(path) => path.display().to_string(),
-            WeightsFrom::Seed(seed) => format!("random weights of seed {seed}, 12 layers, d = 128"),
-        }
-    }
-
-    fn load<B: Backend>(&self, machine: B, glimmer: Glimmer) -> Result<Reader<B>> {
-        match &self.weights {
-            WeightsFrom::Folder(path) => Reader::load(machine, path, |_| Ok(glimmer)),
-            WeightsFrom::Seed(seed) => Reader::random(machine, self.config.clone(), glimmer, *seed),
-        }
+        self.folder.display().to_string()
     }
 }
 
@@ -137,22 +110,22 @@ pub fn run<B: Backend + Clone>(
     checkpoints: &[Checkpoint],
     (tasks, corpus): (&[Task], Option<&Corpus>),
 ) -> Readings {
-    let mut loaded: Option<(&WeightsFrom, Reader<B>)> = None;
+    let mut loaded: Option<(&Path, Reader<B>)> = None;
     let mut reports = Vec::new();
     for checkpoint in checkpoints {
         let mut run = || {
             ensure!(!interrupted(), "stopped before it began");
             let setting = Setting::new(args, &checkpoint.planned, &checkpoint.config)?;
             let reader = match loaded.take() {
-                Some((weights, reader))
-                    if *weights == checkpoint.weights && same_parts(&reader.glimmer, &setting.glimmer) =>
+                Some((folder, reader))
+                    if folder == checkpoint.folder && same_parts(&reader.glimmer, &setting.glimmer) =>
                 {
                     reader.recut(setting.glimmer.clone())?
                 }
-                _ => checkpoint.load(machine.clone(), setting.glimmer.clone())?,
+                _ => Reader::load(machine.clone(), &checkpoint.folder, |_| Ok(setting.glimmer.clone()))?,
             };
             let report = read(args, &setting, &reader, &checkpoint.prompts, (tasks, corpus))?;
-            loaded = Some((&checkpoint.weights, reader));
+            loaded = Some((&checkpoint.folder, reader));
             anyhow::Ok(report)
         };
         match run() {

@@ -21,7 +21,7 @@ Examples (train stands for: cargo run --release --example train --):
       train --init t5-v1_1-base --knowledge kilt_knowledgesource.json \\
           --train nq-train-kilt.jsonl --dev nq-dev-kilt.jsonl --output nq
   An experiment, with another learning rate
-      train --config experiments/mini.json --learning-rate 3e-4 --output other
+      train --config experiments/mini/copy.json --learning-rate 3e-4 --output other
   What came of it
       kilt_eval --checkpoint nq/best --knowledge … --tasks nq-dev-kilt.jsonl
 
@@ -48,7 +48,7 @@ Exit status:
 #[derive(Parser)]
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 pub struct Args {
-    /// The experiment's JSON file [default: experiments/mini.json; with --init or --train, the paper's settings]
+    /// The experiment's JSON file [default: experiments/mini/copy.json; with --init or --train, the paper's settings]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Folder of the run [default: target/train/, and the experiment's name]
@@ -157,7 +157,7 @@ impl Args {
     /// A file that describes none, and options that cannot be meant.
     pub fn plan(&self) -> Result<Plan> {
         let own = self.config.is_none() && (self.init.is_some() || !self.train.is_empty());
-        let config = self.config.clone().unwrap_or_else(|| repository().join("experiments/mini.json"));
+        let config = self.config.clone().unwrap_or_else(|| repository().join("experiments/mini/copy.json"));
         let mut settings = if own { Settings::default() } else { Settings::read(&config)? };
         let name = if own { "experiment".into() } else { config.file_stem().unwrap_or_default().to_os_string() };
         let base = if own { PathBuf::from(".") } else { config.parent().unwrap_or(Path::new("")).to_path_buf() };

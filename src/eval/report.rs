@@ -164,8 +164,6 @@ impl Means {
 pub struct Report {
     /// What was run and on what, by name.
     pub settings: serde_json::Value,
-    /// Whether the weights are random, so that answers and reranking mean nothing.
-    pub random_weights: bool,
     /// Reader by reader.
     pub readers: Vec<ReaderReport>,
 }

@@ -8,11 +8,14 @@
 //! - the output layer as the embedding, scaled, so that a token that reaches the decoder's output is the one predicted;
 //! - cross-attention's `Wv` as an orthogonal matrix and `Wo` as its transpose, so that what the decoder looks at passes
 //!   through unchanged;
-//! - of the encoder's heads, the first looks at the token before and the third at its neighbours, by position;
-//! - the second looks for its own token elsewhere, and where there is none at the end of text. What it returns then is
-//!   always the same, so that "found" and "not found" can be told apart by any linear layer; without such a sink it
-//!   would be a mean over everything. Two columns of the embedding serve it: a constant, which T5 lacks without biases,
-//!   and a mark of the end of text;
+//! - of the encoder's heads, the first looks at the token before and the third at its neighbours, by position. In the
+//!   first layer it hands a projection of that token on at full size, so that pairs of tokens can be told from single
+//!   ones: a question and a passage that share a pair belong together far more often than those that share a piece;
+//! - the second looks for its own token elsewhere, and where there is none at the end of text. What it returns then
+//!   is always the same, so that "found" and "not found" can be told apart by any linear layer; without such a sink
+//!   it would be a mean over everything. Two columns of the embedding serve it: a constant, which T5 lacks without
+//!   biases, and a mark of the end of text. The live layers write what it finds larger than the rest, as that is what
+//!   passages are told apart by;
 //! - what blocks write to the residual stream smaller, the deeper the stack, so that a deep encoder begins as a shallow
 //!   one.
 
@@ -30,8 +33,12 @@ const CONSTANT: usize = 0;
 const END: usize = 1;
 /// The mark.
 const MARK: f64 = 5.0;
+/// The head that looks at the token before.
+const PREVIOUS: usize = 0;
 /// The head that looks for its own token.
 const MATCHING: usize = 1;
+/// The head that looks at the tokens around.
+const NEIGHBOURS: usize = 2;
 
 impl<B: Backend> Reader<B> {
     /// Changes a reader with random weights into one that learns to copy.
@@ -42,7 +49,7 @@ impl<B: Backend> Reader<B> {
         let width = self.config.d_model;
         ensure!(width > END, "d_model is {width}: a beginning that copies marks two columns of the embedding");
         let (be, config) = (&self.be, &self.config);
-        let d = config.d_model as f64;
+        let (d, inner) = (config.d_model as f64, config.num_heads * config.d_kv);
         let weights = &mut self.weights;
         let scaled = |scale: f64| move |x: &B::Elem| B::Elem::from_f64(scale * x.to_f64());
         let mut embedding = weights.encoder.embedding.download(be)?;
@@ -57,20 +64,30 @@ impl<B: Backend> Reader<B> {
         replace(be, &mut weights.encoder.embedding, embedding);
         replace(be, &mut weights.decoder.head, head);
 
-        let layers = config.num_layers as f64;
+        let smaller = 0.5 * (2.0 * config.num_layers as f64).powf(-0.5);
+        let memory_layers = config.num_layers - self.glimmer.live_layers;
         for (place, block) in weights.encoder.layers.blocks.iter_mut().enumerate() {
-            let attention = &mut block.attention;
+            let (attention, stream) = (&mut block.attention, STREAMS + place as u64);
+            let wo: Vec<B::Elem> = block.feed_forward.wo.download(be)?.iter().map(scaled(smaller)).collect();
+            replace(be, &mut block.feed_forward.wo, wo);
+            let mut o = attention.o.download(be)?;
+            for (i, x) in o.iter_mut().enumerate() {
+                let found = place >= memory_layers && i % inner / config.d_kv == MATCHING;
+                *x = scaled(if found { 0.5 } else { smaller })(x);
+            }
             if config.num_heads > MATCHING {
                 let (mut q, mut k) = (attention.q.download(be)?, attention.k.download(be)?);
                 let own = MATCHING * config.d_kv * config.d_model..(MATCHING + 1) * config.d_kv * config.d_model;
-                match_tokens(&mut q[own.clone()], &mut k[own], config.d_model, (seed, STREAMS + place as u64));
+                match_tokens(&mut q[own.clone()], &mut k[own], config.d_model, (seed, stream));
                 replace(be, &mut attention.q, q);
                 replace(be, &mut attention.k, k);
             }
-            for written in [&mut attention.o, &mut block.feed_forward.wo] {
-                let smaller = written.download(be)?.iter().map(scaled(0.5 * (2.0 * layers).powf(-0.5))).collect();
-                replace(be, written, smaller);
+            if place == 0 {
+                let mut v = attention.v.download(be)?;
+                hand_on(&mut v, &mut o, (config.d_model, config.d_kv), (seed, 3 * STREAMS));
+                replace(be, &mut attention.v, v);
             }
+            replace(be, &mut attention.o, o);
         }
         let mut table = weights.encoder.layers.bias.download(be)?;
         look_around(&mut table, config.num_heads);
@@ -127,14 +144,27 @@ fn look_around<E: Element>(table: &mut [E], heads: usize) {
             *place = E::from_f64(place.to_f64() + bias);
         }
     };
-    add(1, 0, 4.0);
+    add(1, PREVIOUS, 4.0);
     // A token would find itself before all others.
     add(0, MATCHING, -6.0);
     for near in 1..ahead.min(5) {
-        add(near, 2, 1.0);
-        add(ahead + near, 2, 1.0);
+        add(near, NEIGHBOURS, 1.0);
+        add(ahead + near, NEIGHBOURS, 1.0);
     }
-    add(ahead + 1, 2, 2.0);
+    add(ahead + 1, NEIGHBOURS, 2.0);
+}
+
+/// Makes the head that looks at the token before write a projection of it at full size: its rows of `v [h·e, d]` and
+/// columns of `o [d, h·e]` are orthonormal. The two columns that all tokens share are left out.
+fn hand_on<E: Element>(v: &mut [E], o: &mut [E], (d, e): (usize, usize), (seed, stream): (u64, u64)) {
+    let (read, written) = (orthogonal(e, d, (seed, stream)), orthogonal(d, e, (seed, stream + 1)));
+    let inner = o.len() / d;
+    for i in 0..e {
+        for j in 0..d {
+            v[(PREVIOUS * e + i) * d + j] = E::from_f64(if j > END { read[i * d + j] } else { 0.0 });
+            o[j * inner + PREVIOUS * e + i] = E::from_f64(if j > END { written[j * e + i] } else { 0.0 });
+        }
+    }
 }
 
 /// A matrix whose rows, or columns where there are fewer of them, are orthonormal: random ones, made so one by one

@@ -9,4 +9,5 @@ mod interruption;
 mod refusals;
 mod results;
 mod retrieval;
+mod trained;
 mod world;

@@ -55,7 +55,6 @@ fn tables_numbers_predictions_and_plot_tell_one_story() {
     let ask = world.ask().set("--k", "6").file("--json", "all.json").file("--plot", "plot.svg");
     let ran = ask.file("--predictions", "out").succeed();
     let report = world.json("all.json");
-    assert_eq!(report["random_weights"], false);
     assert_eq!(report["settings"]["interrupted"], false);
     let readers = report["readers"].as_array().unwrap();
     assert_eq!(readers.iter().map(|r| r["reader"].as_str().unwrap()).collect::<Vec<_>>(), READERS);

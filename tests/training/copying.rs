@@ -57,3 +57,27 @@ fn a_token_finds_its_equal_or_the_end() {
     // One of 41 keys: without the sink it would be about one.
     assert!(at_the_end >= 30, "{at_the_end} of 38 tokens without an equal look at the end");
 }
+
+/// What the first head of the first layer reads of the token before, it writes at full size.
+#[test]
+fn the_token_before_is_handed_on() {
+    let config = Config { vocab_size: 40, d_model: 96, d_kv: 24, num_heads: 4, num_layers: 3, ..Config::mini() };
+    let cut = Cut { live_layers: 1, rerank_layers: 0 };
+    let mut reader = Reader::random(Cpu::<f64>::default(), config, Glimmer::new(cut, 1), 4).unwrap();
+    reader.begin_copying(4).unwrap();
+    let attention = |layer: usize| &reader.weights.encoder.layers.blocks[layer].attention;
+    // The rows of v that are the first head's, and through its columns of o.
+    let through = |layer: usize| {
+        let (v, o) = (&attention(layer).v, &attention(layer).o);
+        let read = &v.buf[..24 * 96];
+        let inner = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let x = &read[5 * 96..6 * 96];
+        let seen: Vec<f64> = read.chunks_exact(96).map(|row| inner(row, x)).collect();
+        let written: Vec<f64> = o.buf.chunks_exact(96).map(|row| inner(&row[..24], &seen)).collect();
+        // The first layer leaves the marked columns alone.
+        assert_eq!(written[..2] == [0.0, 0.0], layer == 0);
+        (inner(&written, &written) / inner(x, x)).sqrt()
+    };
+    assert!((through(0) - 1.0).abs() <= 0.1, "{}", through(0));
+    assert!(through(1) <= 0.3, "{}", through(1));
+}

@@ -133,6 +133,9 @@ impl<'a> Lowering<'a> {
         for instruction in &function.body {
             starts.push(self.program.steps.len() as u32);
             let here = self.program.steps.len();
+            if !words::NAMES.contains(&instruction.opcode[0].as_str()) {
+                return fail(instruction, "this instruction is not known");
+            }
             match (instruction.opcode[0].as_str(), instruction.operands.first()) {
                 ("bra", Some(Operand::Label(label))) => {
                     self.push(instruction, Args::default(), Operation::Branch { target: 0, meet: 0 })?;

@@ -130,7 +130,8 @@ fn store(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     Ok((Args::default(), Operation::Store(Box::new(Store { address, element, from, strong, releases }))))
 }
 
-fn update(word: &str, kind: &str) -> Option<Update> {
+/// The update of an opcode's word and type.
+pub(crate) fn update(word: &str, kind: &str) -> Option<Update> {
     Some(match (word, kind) {
         ("exch", "b32" | "b64") => Update::Exchange,
         ("cas", "b16" | "b32" | "b64") => Update::Swap,
@@ -159,8 +160,7 @@ fn atomic(lowering: &mut Lowering, i: &Instruction) -> Lowered {
     let reduces = name == "red";
     let word = between.iter().find(|word| update(word, kind).is_some());
     let Some(update) = word.and_then(|word| update(word, kind)) else { return fail(i, "this update is not known") };
-    let rest: Vec<&str> =
-        between.iter().copied().filter(|w| Some(w) != word && !matches!(*w, "noftz" | "async")).collect();
+    let rest: Vec<&str> = between.iter().copied().filter(|w| Some(w) != word && *w != "noftz").collect();
     check_words(i, &rest)?;
     if count(&between) != 1 {
         return fail(i, "updates of vectors are not supported");

@@ -8,6 +8,18 @@ use crate::exec::lanes::{Alu, Args};
 use crate::exec::{carry, compare, convert, float, half, integer, select};
 use crate::ptx::{Instruction, Operand, ParseError, Space, Special, Width};
 
+/// The instructions that there are. Each has a test written by hand, which the tests see to.
+#[rustfmt::skip]
+pub(crate) const NAMES: [&str; 86] = [
+    "abs", "activemask", "add", "addc", "and", "applypriority", "atom", "bar", "barrier", "bfe", "bfi", "bfind", "bmsk",
+    "bra", "brev", "call", "clz", "cnot", "copysign", "cos", "cp", "createpolicy", "cvt", "cvta", "discard", "div",
+    "dp2a", "dp4a", "elect", "ex2", "exit", "fence", "fma", "griddepcontrol", "isspacep", "ld", "ldmatrix", "ldu",
+    "lg2", "lop3", "mad", "madc", "match", "max", "mbarrier", "membar", "min", "mma", "mov", "mul", "mul24",
+    "nanosleep", "neg", "not", "or", "pmevent", "popc", "prefetch", "prefetchu", "prmt", "rcp", "red", "redux", "rem",
+    "ret", "rsqrt", "sad", "selp", "set", "setp", "shf", "shfl", "shl", "shr", "sin", "sqrt", "st", "stmatrix", "sub",
+    "subc", "szext", "tanh", "testp", "trap", "vote", "xor",
+];
+
 /// Bytes of a type.
 pub(super) fn bytes(kind: &str) -> Option<u32> {
     Some(match kind {
@@ -203,6 +215,9 @@ fn compared(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &s
         None => None,
     };
     let flush = rest.contains(&"ftz");
+    if let Some(other) = rest.iter().find(|word| !matches!(**word, "and" | "or" | "xor" | "ftz")) {
+        return fail(i, format!("`.{other}` is not known here"));
+    }
     let (to, to_negated) = match operand(i, 0)? {
         Operand::Pair(a, b) => (a.as_ref(), Some(b.as_ref())),
         single => (single, None),
@@ -212,6 +227,9 @@ fn compared(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &s
     let (source, immediate) = (width(kind), compare::code(relation));
     let (a, b) = (lowering.row(operand(i, 1)?, source, i)?, lowering.row(operand(i, 2)?, source, i)?);
     let d = lowering.predicate_destination(to, i)?;
+    if pair && to_negated.is_none() {
+        return fail(i, "two predicates are due");
+    }
     if how.is_none() && to_negated.is_none() {
         return Ok((Args { d, a, b, immediate, ..Args::default() }, Operation::Lanes(run)));
     }
@@ -319,10 +337,14 @@ fn carried(lowering: &mut Lowering, i: &Instruction, name: &str, between: &[&str
 }
 
 fn set(lowering: &mut Lowering, i: &Instruction, between: &[&str], kind: &str) -> Lowered {
-    let (Some(&relation), Some(&to)) = (between.first(), between.last()) else {
-        return fail(i, "a relation is missing");
+    let (relation, flush, to) = match between {
+        [relation, to] => (*relation, false, *to),
+        [relation, "ftz", to] => (*relation, true, *to),
+        _ => return fail(i, "this comparison is not known"),
     };
-    let Some(run) = compare::select_set(to, kind) else { return fail(i, "this comparison is not known") };
+    let Some(run) = compare::select_set(relation, (to, kind), flush) else {
+        return fail(i, "this comparison is not known");
+    };
     let source = width(kind);
     let d = destination(lowering, i, width(to))?;
     let (a, b) = (lowering.row(operand(i, 1)?, source, i)?, lowering.row(operand(i, 2)?, source, i)?);

@@ -81,19 +81,27 @@ pub(crate) fn code(relation: &str) -> u32 {
     RELATIONS.iter().position(|&(name, _)| name == plain).unwrap_or(0) as u32
 }
 
+fn is_unsigned(relation: &str) -> bool {
+    matches!(relation, "lo" | "ls" | "hi" | "hs")
+}
+
+fn is_known(relation: &str) -> bool {
+    is_unsigned(relation) || RELATIONS.iter().any(|&(name, _)| name == relation)
+}
+
 /// A comparison that sets the predicate `d`; of pairs, `d` for the low half and `e` for the high one.
 pub(crate) fn select(relation: &str, kind: &str, ftz: bool) -> Option<Run> {
-    let unsigned = matches!(relation, "lo" | "ls" | "hi" | "hs");
-    if !unsigned && !RELATIONS.iter().any(|&(name, _)| name == relation) {
+    if !is_known(relation) {
         return None;
     }
+    let unsigned = is_unsigned(relation);
     match (kind, unsigned) {
         ("u32" | "b32", _) | ("s32", true) => words(relation),
         ("s32", false) => signed_words(relation),
         ("u64" | "b64", _) | ("s64", true) => long_words(relation),
         ("s64", false) => signed_long_words(relation),
         ("f32", false) if !ftz => floats(relation),
-        _ => told(kind, unsigned),
+        _ => told(kind, unsigned, ftz),
     }
 }
 
@@ -145,18 +153,23 @@ fn floats(relation: &str) -> Option<Run> {
         "leu" => comparison!(f32, |a, b| !(a > b)),
         "gtu" => comparison!(f32, |a, b| !(a <= b)),
         "geu" => comparison!(f32, |a, b| !(a < b)),
-        _ => return told("f32", false),
+        "equ" => comparison!(f32, |a, b| !(a < b || a > b)),
+        "num" => comparison!(f32, |a, b| !a.is_nan() && !b.is_nan()),
+        "nan" => comparison!(f32, |a, b| a.is_nan() || b.is_nan()),
+        _ => return None,
     })
 }
 
 /// Comparisons whose relation is told by the immediate.
-fn told(kind: &str, unsigned: bool) -> Option<Run> {
+fn told(kind: &str, unsigned: bool, ftz: bool) -> Option<Run> {
     Some(match kind {
         "u16" | "b16" => |r, g, m| tell(r, g, m, |bits: u32| bits as u16),
         "s16" if unsigned => |r, g, m| tell(r, g, m, |bits: u32| bits as u16),
         "s16" => |r, g, m| tell(r, g, m, |bits: u32| bits as i16),
-        "f32" => |r, g, m| tell(r, g, m, |bits: u32| flush(f32::from_bits(bits))),
+        "f32" => |r, g, m| tell(r, g, m, flushed),
         "f64" => |r, g, m| tell(r, g, m, |bits: u64| f64::from_bits(bits)),
+        "f16" if ftz => |r, g, m| tell(r, g, m, flushed_f16),
+        "f16x2" if ftz => |r, g, m| tell_pair(r, g, m, flushed_f16),
         "f16" => |r, g, m| tell(r, g, m, f16),
         "bf16" => |r, g, m| tell(r, g, m, bf16),
         "f16x2" => |r, g, m| tell_pair(r, g, m, f16),
@@ -179,21 +192,36 @@ fn f16(bits: u32) -> f64 {
     widen(bits & 0xffff, Format::F16)
 }
 
+fn flushed_f16(bits: u32) -> f64 {
+    let x = f16(bits);
+    if x.abs() < Format::F16.smallest_normal() { 0.0 } else { x }
+}
+
+fn flushed(bits: u32) -> f32 {
+    flush(f32::from_bits(bits))
+}
+
 fn bf16(bits: u32) -> f64 {
     widen(bits & 0xffff, Format::BF16)
 }
 
 /// `set`: the outcome as a number, 1 or all ones. The relation is told by the immediate.
-pub(crate) fn select_set(to: &str, kind: &str) -> Option<Run> {
+pub(crate) fn select_set(relation: &str, (to, kind): (&str, &str), ftz: bool) -> Option<Run> {
+    if !is_known(relation) {
+        return None;
+    }
     Some(match (to, kind) {
+        ("u32" | "s32", "f32") if ftz => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(flushed(a), flushed(b)))),
+        ("f32", "f32") if ftz => |r, g, m| set(r, g, m, |a, b, how| one_f32(how.holds(flushed(a), flushed(b)))),
+        ("f16x2", "f16x2") if ftz => |r, g, m| set_pair(r, g, m, (flushed_f16, 0x3c00)),
+        ("u32" | "s32" | "b32", "f16x2") if ftz => |r, g, m| set_pair(r, g, m, (flushed_f16, 0xffff)),
+        _ if ftz => return None,
         ("u32" | "s32", "s32") => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(a as i32, b as i32))),
         ("u32" | "s32", "u32" | "b32") => |r, g, m| set(r, g, m, |a, b, how| word(how.holds(a, b))),
         ("u32" | "s32", "f32") => {
             |r, g, m| set(r, g, m, |a, b, how| word(how.holds(f32::from_bits(a), f32::from_bits(b))))
         }
-        ("f32", "f32") => |r, g, m| {
-            set(r, g, m, |a, b, how| if how.holds(f32::from_bits(a), f32::from_bits(b)) { 1f32.to_bits() } else { 0 });
-        },
+        ("f32", "f32") => |r, g, m| set(r, g, m, |a, b, how| one_f32(how.holds(f32::from_bits(a), f32::from_bits(b)))),
         ("f16", "f16") => |r, g, m| set(r, g, m, |a, b, how| if how.holds(f16(a), f16(b)) { 0x3c00 } else { 0 }),
         ("bf16", "bf16") => |r, g, m| set(r, g, m, |a, b, how| if how.holds(bf16(a), bf16(b)) { 0x3f80 } else { 0 }),
         ("f16x2", "f16x2") => |r, g, m| set_pair(r, g, m, (f16, 0x3c00)),
@@ -202,6 +230,10 @@ pub(crate) fn select_set(to: &str, kind: &str) -> Option<Run> {
         ("u32" | "s32" | "b32", "bf16x2") => |r, g, m| set_pair(r, g, m, (bf16, 0xffff)),
         _ => return None,
     })
+}
+
+fn one_f32(holds: bool) -> u32 {
+    if holds { 1f32.to_bits() } else { 0 }
 }
 
 fn word(holds: bool) -> u32 {
@@ -222,20 +254,20 @@ fn set_pair(r: &mut Registers, g: &Args, m: u32, (value, one): (fn(u32) -> f64, 
     });
 }
 
-/// `testp`.
+/// `testp`. Zero is normal.
 pub(crate) fn select_test(what: &str, kind: &str) -> Option<Run> {
     Some(match (what, kind) {
         ("finite", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_finite()),
         ("infinite", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_infinite()),
         ("number", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| !a.is_nan()),
         ("notanumber", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_nan()),
-        ("normal", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_normal()),
+        ("normal", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_normal() || a == 0.0),
         ("subnormal", "f32") => |r, g, m| compare(r, g, m, |a: f32, _| a.is_subnormal()),
         ("finite", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_finite()),
         ("infinite", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_infinite()),
         ("number", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| !a.is_nan()),
         ("notanumber", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_nan()),
-        ("normal", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_normal()),
+        ("normal", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_normal() || a == 0.0),
         ("subnormal", "f64") => |r, g, m| compare(r, g, m, |a: f64, _| a.is_subnormal()),
         _ => return None,
     })

@@ -90,6 +90,8 @@ struct Extras {
     saturate: bool,
     relu: bool,
     flush: bool,
+    /// Too large becomes the largest number.
+    finite: bool,
 }
 
 /// The conversion of an opcode's words behind `cvt`.
@@ -112,7 +114,7 @@ pub(crate) fn select(words: &[&str]) -> Option<Conversion> {
             "sat" => extras.saturate = true,
             "relu" => extras.relu = true,
             "ftz" => extras.flush = true,
-            "satfinite" => extras.saturate = true,
+            "satfinite" => extras.finite = true,
             _ => return None,
         }
     }
@@ -120,8 +122,12 @@ pub(crate) fn select(words: &[&str]) -> Option<Conversion> {
         return pair(element, from, rounding?, extras);
     }
     let (to, from) = (Kind::of(to)?, Kind::of(from)?);
+    if extras.finite && !matches!(to, Kind::F16 | Kind::BF16 | Kind::TF32) {
+        return None;
+    }
     let rounding_code = ROUNDINGS.iter().position(|&r| Some(r) == rounding).unwrap_or(0) as u32;
-    let flags = u32::from(extras.saturate) | u32::from(extras.relu) << 1 | u32::from(extras.flush) << 2;
+    let flags = [extras.saturate, extras.relu, extras.flush, extras.finite];
+    let flags = flags.iter().enumerate().fold(0, |flags, (bit, &set)| flags | u32::from(set) << bit);
     let code = to as u32 | (from as u32) << 8 | rounding_code << 16 | flags << 20 | u32::from(whole) << 24;
     let plain = flags == 0 && !whole;
     let own = if plain { common(to, from, rounding) } else { None };
@@ -129,7 +135,7 @@ pub(crate) fn select(words: &[&str]) -> Option<Conversion> {
 }
 
 fn pair(element: &str, from: &str, rounding: Rounding, extras: Extras) -> Option<Conversion> {
-    if from != "f32" || extras.saturate || !matches!(rounding, Rounding::Nearest | Rounding::Zero) {
+    if from != "f32" || extras.saturate || extras.finite || !matches!(rounding, Rounding::Nearest | Rounding::Zero) {
         return None;
     }
     let format = Kind::of(element)?;
@@ -243,19 +249,19 @@ impl Conversion {
 fn convert(code: u32, bits: u64) -> u64 {
     let (to, from) = (KINDS[(code & 0xff) as usize].1, KINDS[(code >> 8 & 0xff) as usize].1);
     let rounding = ROUNDINGS[(code >> 16 & 0xf) as usize];
-    let extras = Extras { saturate: code >> 20 & 1 == 1, relu: code >> 21 & 1 == 1, flush: code >> 22 & 1 == 1 };
-    let whole = code >> 24 & 1 == 1;
+    let flag = |bit: u32| code >> bit & 1 == 1;
+    let extras = Extras { saturate: flag(20), relu: flag(21), flush: flag(22), finite: flag(23) };
+    let whole = flag(24);
+    let source = || {
+        let value = float_value(bits, from);
+        if extras.flush && from == Kind::F32 { f64::from(flush(value as f32)) } else { value }
+    };
     match (to.integer(), from.integer()) {
         (Some(to), Some(from)) => integer_to_integer(integer_value(bits, from), to, extras),
         (None, Some(from)) => float_from_integer(integer_value(bits, from), to, rounding, extras),
-        (Some(to), None) => {
-            let value = float_value(bits, from);
-            let value = if extras.flush && from == Kind::F32 { f64::from(flush(value as f32)) } else { value };
-            integer_from_float(value, to, rounding)
-        }
+        (Some(to), None) => integer_from_float(source(), from, to, rounding),
         (None, None) => {
-            let value = float_value(bits, from);
-            let value = if whole { to_whole(value, rounding) } else { value };
+            let value = if whole { to_whole(source(), rounding) } else { source() };
             float_bits(value, to, rounding, extras)
         }
     }
@@ -296,10 +302,10 @@ fn to_whole(value: f64, rounding: Rounding) -> f64 {
     }
 }
 
-/// What is out of range goes to the nearer end; what is no number becomes 0, of 64 bits the sign bit alone.
-fn integer_from_float(value: f64, to: (u32, bool), rounding: Rounding) -> u64 {
+/// What is out of range goes to the nearer end; what is no number becomes 0, or the sign bit alone where either has 64 bits.
+fn integer_from_float(value: f64, from: Kind, to: (u32, bool), rounding: Rounding) -> u64 {
     if value.is_nan() {
-        return if to.0 == 64 { 1 << 63 } else { 0 };
+        return if to.0 == 64 || from == Kind::F64 { integer_value(1 << (to.0 - 1), to) as u64 } else { 0 };
     }
     let (low, high) = range(to);
     let whole = to_whole(value, rounding);
@@ -315,7 +321,7 @@ fn float_from_integer(value: i128, to: Kind, rounding: Rounding, extras: Extras)
     let kept = (magnitude >> excess) | u128::from(magnitude & ((1 << excess) - 1) != 0);
     let sign = if value < 0 { -1.0 } else { 1.0 };
     if to == Kind::F64 {
-        return integer_to_double(value, rounding).to_bits();
+        return float_bits(integer_to_double(value, rounding), to, rounding, extras);
     }
     float_bits(sign * kept as f64 * 2f64.powi(excess as i32), to, rounding, extras)
 }
@@ -340,17 +346,17 @@ fn integer_to_double(value: i128, rounding: Rounding) -> f64 {
 
 fn float_bits(value: f64, to: Kind, rounding: Rounding, extras: Extras) -> u64 {
     let value = if extras.relu && value <= 0.0 { 0.0 } else { value };
-    let value = if extras.saturate && to != Kind::F64 { saturate_wide(value) } else { value };
-    match to {
-        Kind::F64 => value.to_bits(),
-        Kind::F16 => u64::from(Format::F16.round(value, rounding)),
-        Kind::BF16 => u64::from(Format::BF16.round(value, rounding)),
-        Kind::TF32 => u64::from(Format::TF32.round(value, rounding)),
-        _ => {
-            let short = f32::from_bits(Format::F32.round(value, rounding));
-            u64::from(if extras.flush { flush(short) } else { short }.to_bits())
-        }
-    }
+    let value = if extras.saturate { saturate_wide(value) } else { value };
+    let format = match to {
+        Kind::F64 => return value.to_bits(),
+        Kind::F16 => Format::F16,
+        Kind::BF16 => Format::BF16,
+        Kind::TF32 => Format::TF32,
+        _ => Format::F32,
+    };
+    let value = if extras.finite { value.clamp(-format.largest(), format.largest()) } else { value };
+    let bits = format.round(value, rounding);
+    u64::from(if extras.flush && format == Format::F32 { flush(f32::from_bits(bits)).to_bits() } else { bits })
 }
 
 fn saturate_wide(value: f64) -> f64 {

@@ -10,14 +10,19 @@ pub(crate) fn select(name: &str, modifiers: &[&str], kind: &str) -> Option<Alu> 
             // Rounding to nearest is what there is unless it is said; flushing and saturation are told apart from the rest.
             let mode = Mode::of(modifiers);
             let rest: Vec<&str> = modifiers.iter().copied().filter(|m| !matches!(*m, "rn" | "ftz" | "sat")).collect();
+            let saturates = matches!(mode, Mode::Saturate | Mode::FlushSaturate);
+            if saturates && !matches!(name, "add" | "sub" | "mul" | "fma" | "mad") {
+                return None;
+            }
             single(name, &rest, mode).or_else(|| approximate(name, &rest, mode))
         }
         _ => None,
     }
 }
 
+/// What is done to operands and results besides.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub(super) enum Mode {
     Plain,
     Flush,
     Saturate,
@@ -41,6 +46,12 @@ pub(crate) fn flush(x: f32) -> f32 {
     if x.abs() < f32::MIN_POSITIVE { f32::from_bits(x.to_bits() & 0x8000_0000) } else { x }
 }
 
+/// The same of f64, where only approximations flush.
+#[inline(always)]
+fn flush_wide(x: f64) -> f64 {
+    if x.abs() < f64::MIN_POSITIVE { 0f64.copysign(x) } else { x }
+}
+
 /// Into [0, 1]; what is not a number becomes 0.
 #[inline(always)]
 pub(crate) fn saturate(x: f32) -> f32 {
@@ -50,10 +61,11 @@ pub(crate) fn saturate(x: f32) -> f32 {
 
 /// An operation in each mode: operands flushed, result flushed, result saturated.
 macro_rules! moded {
-    ($mode:expr, |$($x:ident),+| $body:expr) => {
+    ($mode:expr, |$($x:ident),+| $body:expr) => { moded!(@ alu, $mode, |$($x),+| $body) };
+    (@ $how:ident, $mode:expr, |$($x:ident),+| $body:expr) => {
         match $mode {
-            Mode::Plain => moded!(@ alu $($x),+; |$($x),+| $body),
-            Mode::Flush => moded!(@ alu $($x),+; |$($x: f32),+| { $(let $x = flush($x);)+ flush($body) }),
+            Mode::Plain => moded!(@ $how $($x),+; |$($x),+| $body),
+            Mode::Flush => moded!(@ $how $($x),+; |$($x: f32),+| { $(let $x = flush($x);)+ flush($body) }),
             Mode::Saturate => moded!(@ rare $($x),+; |$($x),+| saturate($body)),
             Mode::FlushSaturate => moded!(@ rare $($x),+; |$($x: f32),+| { $(let $x = flush($x);)+ saturate(flush($body)) }),
         }
@@ -62,6 +74,8 @@ macro_rules! moded {
     (@ $how:ident $x:ident, $y:ident; $f:expr) => { $how!(f32, f32 => f32, $f) };
     (@ $how:ident $x:ident, $y:ident, $z:ident; $f:expr) => { $how!(f32, f32, f32 => f32, $f) };
 }
+
+pub(super) use moded;
 
 fn single(name: &str, rest: &[&str], mode: Mode) -> Option<Alu> {
     Some(match (name, rest) {
@@ -78,8 +92,8 @@ fn single(name: &str, rest: &[&str], mode: Mode) -> Option<Alu> {
         ("max", []) => moded!(mode, |a, b| maximum(a, b)),
         ("min", ["NaN"]) => moded!(mode, |a, b| if a.is_nan() || b.is_nan() { NAN } else { minimum(a, b) }),
         ("max", ["NaN"]) => moded!(mode, |a, b| if a.is_nan() || b.is_nan() { NAN } else { maximum(a, b) }),
-        ("copysign", []) => alu!(f32, f32 => f32, |a, b| b.copysign(a)),
-        (_, [direction @ ("rz" | "rm" | "rp")]) => super::directed::single(name, direction)?,
+        ("copysign", []) if mode == Mode::Plain => alu!(f32, f32 => f32, |a, b| b.copysign(a)),
+        (_, [direction @ ("rz" | "rm" | "rp")]) => super::directed::single(name, direction, mode)?,
         _ => return None,
     })
 }
@@ -164,9 +178,11 @@ fn double(name: &str, modifiers: &[&str]) -> Option<Alu> {
         ("mul", [] | ["rn"]) => alu!(f64, f64 => f64, |a, b| a * b),
         ("fma" | "mad", ["rn"]) => alu!(f64, f64, f64 => f64, |a, b, c| a.mul_add(b, c)),
         ("div", ["rn"]) => alu!(f64, f64 => f64, |a, b| a / b),
-        ("rcp", ["rn"] | ["approx", "ftz"]) => alu!(f64 => f64, |a| 1.0 / a),
+        ("rcp", ["rn"]) => alu!(f64 => f64, |a| 1.0 / a),
+        ("rcp", ["approx", "ftz"]) => alu!(f64 => f64, |a| flush_wide(1.0 / flush_wide(a))),
         ("sqrt", ["rn"]) => alu!(f64 => f64, |a| a.sqrt()),
-        ("rsqrt", ["approx"] | ["approx", "ftz"]) => alu!(f64 => f64, |a| 1.0 / a.sqrt()),
+        ("rsqrt", ["approx"]) => alu!(f64 => f64, |a| 1.0 / a.sqrt()),
+        ("rsqrt", ["approx", "ftz"]) => alu!(f64 => f64, |a| 1.0 / flush_wide(a).sqrt()),
         ("neg", []) => alu!(u64 => u64, |a| a ^ (1 << 63)),
         ("abs", []) => alu!(f64 => f64, |a| a.abs()),
         ("copysign", []) => alu!(f64, f64 => f64, |a, b| b.copysign(a)),

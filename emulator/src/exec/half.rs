@@ -131,6 +131,14 @@ macro_rules! operations {
     ($function:ident, $half:ty) => {
         fn $function(name: &str, modifiers: &[&str]) -> Option<Alu> {
             let after = after(modifiers)?;
+            let fits = match after {
+                After::Relu => name == "fma",
+                After::Saturate => matches!(name, "add" | "sub" | "mul" | "fma"),
+                After::Nothing | After::Flush => true,
+            };
+            if !fits {
+                return None;
+            }
             let rest: Vec<&str> =
                 modifiers.iter().copied().filter(|m| !matches!(*m, "rn" | "ftz" | "sat" | "relu")).collect();
             Some(match (name, rest.as_slice()) {

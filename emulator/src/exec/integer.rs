@@ -212,6 +212,10 @@ fn shift_amount(name: &str, kind: &str) -> Option<Alu> {
             if magnitude == 0 { !0 } else { magnitude.leading_zeros() }
         }),
         ("bfind", "u64") => rare!(u64 => u32, |a| if a == 0 { !0 } else { a.leading_zeros() }),
+        ("bfind", "s64") => rare!(i64 => u32, |a| {
+            let magnitude = a ^ a >> 63;
+            if magnitude == 0 { !0 } else { magnitude.leading_zeros() }
+        }),
         _ => return None,
     })
 }
@@ -224,10 +228,10 @@ fn funnel(name: &str, modifiers: &[&str], kind: &str) -> Option<Alu> {
         ("shf", ["r", "clamp"], "b32") => alu!(u32, u32, u32 => u32, |a, b, n| (join(a, b) >> n.min(32)) as u32),
         ("bmsk", ["clamp"], "b32") => rare!(u32, u32 => u32, mask_from),
         ("bmsk", ["wrap"], "b32") => rare!(u32, u32 => u32, |at, len| mask_from(at & 31, len & 31)),
-        ("szext", ["clamp" | "wrap"], "u32") => rare!(u32, u32 => u32, |a, n| (u64::from(a) & field(n)) as u32),
-        ("szext", ["clamp" | "wrap"], "s32") => rare!(u32, u32 => u32, |a, n| {
-            extract(u64::from(a), 0, n.min(32), Sign::Of(32)) as u32
-        }),
+        ("szext", ["clamp"], "u32") => rare!(u32, u32 => u32, |a, n| (u64::from(a) & field(n)) as u32),
+        ("szext", ["wrap"], "u32") => rare!(u32, u32 => u32, |a, n| (u64::from(a) & field(n & 31)) as u32),
+        ("szext", ["clamp"], "s32") => rare!(u32, u32 => u32, |a, n| signed_field(a, n.min(32))),
+        ("szext", ["wrap"], "s32") => rare!(u32, u32 => u32, |a, n| signed_field(a, n & 31)),
         ("dp4a", ["u32"], "s32") => {
             alu!(u32, u32, u32 => u32, |a, b, c| dot(a, b, c, |x| x as u8 as i32, |x| x as i8 as i32))
         }
@@ -288,6 +292,10 @@ fn extract(a: u64, at: u32, len: u32, sign: Sign) -> u64 {
     }
 }
 
+fn signed_field(a: u32, len: u32) -> u32 {
+    extract(u64::from(a), 0, len, Sign::Of(32)) as u32
+}
+
 #[inline(always)]
 fn permute(a: u32, b: u32, selector: u32) -> u32 {
     let bytes = u64::from(b) << 32 | u64::from(a);
@@ -311,15 +319,20 @@ fn two_products(half: &str, a: &str, b: &str) -> Option<Alu> {
         let products = [(a as u16, b as u8), ((a >> 16) as u16, (b >> 8) as u8)];
         products.into_iter().fold(c, |sum, (a, b)| sum.wrapping_add(x(a).wrapping_mul(y(b)) as u32))
     }
+    macro_rules! products {
+        ($shift:expr, $x:ty, $y:ty) => {
+            rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b >> $shift, c, |x| x as $x as i32, |y| y as $y as i32))
+        };
+    }
     Some(match (half, a, b) {
-        ("lo", "s32", "s32") => {
-            rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b, c, |x| x as i16 as i32, |y| y as i8 as i32))
-        }
-        ("hi", "s32", "s32") => {
-            rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b >> 16, c, |x| x as i16 as i32, |y| y as i8 as i32))
-        }
-        ("lo", "u32", "u32") => rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b, c, i32::from, i32::from)),
-        ("hi", "u32", "u32") => rare!(u32, u32, u32 => u32, |a, b, c| sum(a, b >> 16, c, i32::from, i32::from)),
+        ("lo", "u32", "u32") => products!(0, u16, u8),
+        ("lo", "u32", "s32") => products!(0, u16, i8),
+        ("lo", "s32", "u32") => products!(0, i16, u8),
+        ("lo", "s32", "s32") => products!(0, i16, i8),
+        ("hi", "u32", "u32") => products!(16, u16, u8),
+        ("hi", "u32", "s32") => products!(16, u16, i8),
+        ("hi", "s32", "u32") => products!(16, i16, u8),
+        ("hi", "s32", "s32") => products!(16, i16, i8),
         _ => return None,
     })
 }

@@ -38,6 +38,9 @@ impl MbarrierState {
     }
 }
 
+/// Bits of an arrival's state that hold how many arrivals were lacking; the phase is above them.
+const PENDING_BITS: u32 = 20;
+
 /// One lane's operation.
 #[derive(Clone, Copy)]
 struct Turn {
@@ -87,7 +90,7 @@ impl<'g> Worker<'g> {
         };
         if kind == MbarrierKind::Initialise {
             let count = number as u32;
-            if count == 0 || count >= 1 << 20 {
+            if count == 0 || count >= 1 << PENDING_BITS {
                 return bad(self, block, format!("an mbarrier for {count} arrivals"));
             }
             block.mbarriers.insert(turn.offset, MbarrierState { count, pending: count, ..MbarrierState::default() });
@@ -96,10 +99,10 @@ impl<'g> Worker<'g> {
         let Some(barrier) = block.mbarriers.get_mut(&turn.offset) else {
             return bad(self, block, "there is no mbarrier: it was not initialised".into());
         };
-        let state = barrier.phase << 1;
+        let state = barrier.phase << PENDING_BITS | u64::from(barrier.pending);
         let arrivals = match kind {
-            MbarrierKind::Arrive => number as u32,
-            MbarrierKind::ArriveDrop | MbarrierKind::ArriveExpectBytes | MbarrierKind::ArriveOnCopies => 1,
+            MbarrierKind::Arrive | MbarrierKind::ArriveDrop => number as u32,
+            MbarrierKind::ArriveExpectBytes | MbarrierKind::ArriveOnCopies => 1,
             _ => 0,
         };
         match kind {
@@ -107,7 +110,7 @@ impl<'g> Worker<'g> {
                 let over = if kind == MbarrierKind::TestParity {
                     barrier.phase & 1 != number & 1
                 } else {
-                    barrier.phase != number >> 1
+                    barrier.phase != number >> PENDING_BITS
                 };
                 let last = barrier.last;
                 if over {
@@ -117,7 +120,7 @@ impl<'g> Worker<'g> {
             }
             MbarrierKind::ExpectBytes | MbarrierKind::ArriveExpectBytes => barrier.bytes += number as i64,
             MbarrierKind::CompleteBytes => barrier.bytes -= number as i64,
-            MbarrierKind::ArriveDrop => barrier.count = barrier.count.saturating_sub(1),
+            MbarrierKind::ArriveDrop => barrier.count = barrier.count.saturating_sub(number as u32),
             MbarrierKind::Invalidate => {
                 block.mbarriers.remove(&turn.offset);
                 return Ok(0);
@@ -163,10 +166,11 @@ impl Scene<'_, '_> {
         Some(if wide { registers.wide[row] } else { registers.narrow[row].map(u64::from) })
     }
 
-    /// How many arrivals were lacking at a state is not kept in ours.
     fn pending_count(&mut self, what: &Mbarrier) {
-        if let Some(to) = what.to {
-            put(&mut self.warp.registers, to, [0u32; 32], self.mask);
+        if let (Some(to), Some(state)) = (what.to, what.operand) {
+            let states = self.warp.registers.wide[state as usize];
+            let counts = states.map(|state| state as u32 & ((1 << PENDING_BITS) - 1));
+            put(&mut self.warp.registers, to, counts, self.mask);
         }
     }
 }

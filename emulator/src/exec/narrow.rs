@@ -41,6 +41,12 @@ impl Format {
         }
     }
 
+    /// The largest number.
+    pub fn largest(self) -> f64 {
+        let (fraction, exponent) = self.bits();
+        widen(self.place((((1 << exponent) - 1) << fraction) - 1), self)
+    }
+
     /// Rounded to nearest, ties to even.
     #[inline(always)]
     pub fn nearest(self, x: f64) -> u32 {

@@ -132,3 +132,13 @@ fn parameters_have_generic_addresses() {
     host.run("k", line(1, 1), &[Param::Wide(a), Param::Wide(7 << 32 | 5), Param::Wide(0), Param::Wide(0)]).unwrap();
     assert_eq!(host.download::<u32>(a, 1), [12]);
 }
+
+#[test]
+fn a_thread_ends_where_it_says() {
+    for end in ["exit;", "ret;"] {
+        let body = format!("mov.u32 %r20,5; setp.lt.u32 %p1,%r0,9; @!%p1 bra ON; {end} ON: mov.u32 %r20,6;");
+        assert_eq!(results(&body, 32), (0..32).map(|i| if i < 9 { 77 } else { 6 }).collect::<Vec<_>>(), "{end}");
+        let body = format!("mov.u32 %r20,5; setp.lt.u32 %p1,%r0,9; @%p1 {end} bra.uni ON; mov.u32 %r20,6; ON:");
+        assert_eq!(results(&body, 32), (0..32).map(|i| if i < 9 { 77 } else { 5 }).collect::<Vec<_>>(), "{end}");
+    }
+}

@@ -1,64 +1,6 @@
 //! Instructions against formulas of their own.
 
-use super::harness::{Host, Param, line};
-
-/// Runs `op` on 32 lanes with operands `a`, `b` and `c`; loads and stores are of these widths in bits.
-fn lanes(op: &str, (from, to): (u32, u32), a: [u64; 32], b: [u64; 32], c: [u64; 32]) -> [u64; 32] {
-    let load = |register: &str, param: &str| match from {
-        64 => format!("ld.param.u64 %rd1,[{param}]; add.s64 %rd1,%rd1,%rd0; ld.global.b64 %rd{register},[%rd1];"),
-        32 => format!("ld.param.u64 %rd1,[{param}]; add.s64 %rd1,%rd1,%rd0; ld.global.b32 %r{register},[%rd1];"),
-        _ => format!("ld.param.u64 %rd1,[{param}]; add.s64 %rd1,%rd1,%rd0; ld.global.b16 %h{register},[%rd1];"),
-    };
-    let result = match to {
-        64 => "st.global.b64 [%rd1],%rd20;",
-        32 => "st.global.b32 [%rd1],%r20;",
-        _ => "st.global.b16 [%rd1],%h20;",
-    };
-    let body = format!(
-        "mov.u32 %r0,%tid.x; mul.wide.u32 %rd0,%r0,8; {} {} {} {op} ld.param.u64 %rd1,[d]; add.s64 %rd1,%rd1,%rd0; {result}",
-        load("10", "a"),
-        load("11", "b"),
-        load("12", "c"),
-    );
-    let host = Host::of_body(&body);
-    let d = host.upload(&[0u64; 32]);
-    let params = [&a, &b, &c].map(|values| Param::Wide(host.upload(values)));
-    host.run("k", line(1, 32), &[params[0], params[1], params[2], Param::Wide(d)])
-        .unwrap_or_else(|r| panic!("{op}: {r}"));
-    host.download::<u64>(d, 32).try_into().unwrap()
-}
-
-fn numbers(seed: u64) -> [u64; 32] {
-    let special = [0, 1, !0, 1 << 31, 1 << 63, 0x7fff_ffff, 0x8000, 0x7fff, 0xffff];
-    let mut state = seed;
-    std::array::from_fn(|i| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        special.get(i).copied().filter(|_| seed.is_multiple_of(2)).unwrap_or(state >> 3 ^ state << 30)
-    })
-}
-
-/// Three operands of 32 bits.
-fn check(op: &str, f: impl Fn(u32, u32, u32) -> u32) {
-    for seed in [1, 2, 3] {
-        let (a, b, c) = (numbers(seed), numbers(seed + 7), numbers(seed + 10));
-        let got = lanes(op, (32, 32), a, b, c);
-        for i in 0..32 {
-            let expected = f(a[i] as u32, b[i] as u32, c[i] as u32);
-            assert_eq!(got[i] as u32, expected, "{op}: {:#x} {:#x} {:#x}", a[i] as u32, b[i] as u32, c[i] as u32);
-        }
-    }
-}
-
-/// Three operands of 64 bits.
-fn check_wide(op: &str, f: impl Fn(u64, u64, u64) -> u64) {
-    for seed in [1, 2, 3] {
-        let (a, b, c) = (numbers(seed), numbers(seed + 7), numbers(seed + 10));
-        let got = lanes(op, (64, 64), a, b, c);
-        for i in 0..32 {
-            assert_eq!(got[i], f(a[i], b[i], c[i]), "{op}: {:#x} {:#x} {:#x}", a[i], b[i], c[i]);
-        }
-    }
-}
+use super::operands::{check, check_wide, lanes, singles};
 
 #[test]
 fn integer_arithmetic() {
@@ -123,21 +65,6 @@ fn carries_run_through() {
     let op = "mov.b64 {%r1,%r2},%rd10; mov.b64 {%r3,%r4},%rd11; mul.lo.u32 %r5,%r1,%r3; mul.hi.u32 %r6,%r1,%r3; \
               mad.lo.cc.u32 %r6,%r1,%r4,%r6; mad.lo.u32 %r6,%r2,%r3,%r6; mov.b64 %rd20,{%r5,%r6};";
     check_wide(op, |a, b, _| a.wrapping_mul(b));
-}
-
-fn singles(op: &str, f: impl Fn(f32, f32, f32) -> f32) {
-    let special =
-        [0.0f32, -0.0, 1.0, -1.5, f32::INFINITY, f32::NEG_INFINITY, 1e-40, -1e-45, f32::MAX, f32::NAN, 0.1, 3e38];
-    let pick = |i: usize, k: usize| u64::from(special[(i * k + i / 3 + k) % special.len()].to_bits());
-    let (a, b, c) =
-        (std::array::from_fn(|i| pick(i, 1)), std::array::from_fn(|i| pick(i, 5)), std::array::from_fn(|i| pick(i, 7)));
-    let got = lanes(op, (32, 32), a, b, c);
-    for i in 0..32 {
-        let value = |bits: u64| f32::from_bits(bits as u32);
-        let (got, expected) = (value(got[i]), f(value(a[i]), value(b[i]), value(c[i])));
-        let same = got.to_bits() == expected.to_bits() || (got.is_nan() && expected.is_nan());
-        assert!(same, "{op}: {} {} {}: {got:e}, expected {expected:e}", value(a[i]), value(b[i]), value(c[i]));
-    }
 }
 
 #[test]

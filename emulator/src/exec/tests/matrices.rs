@@ -172,3 +172,80 @@ fn what_is_stored_transposed_comes_back_transposed() {
         assert_eq!(got[2 * lane as usize + 1], at(2 * t, g) | at(2 * t + 1, g) << 16, "lane {lane}");
     }
 }
+
+#[test]
+fn matrices_come_in_ones_twos_and_fours() {
+    // Lane i has the row of that number; what was stored comes back, and was where its row is.
+    for (count, load, store) in [
+        (1, "ldmatrix.sync.aligned.m8n8.x1.shared.b16", "stmatrix.sync.aligned.m8n8.x1.shared.b16"),
+        (2, "ldmatrix.sync.aligned.m8n8.x2.shared::cta.b16", "stmatrix.sync.aligned.m8n8.x2.shared::cta.b16"),
+        (4, "ldmatrix.sync.aligned.m8n8.x4.shared.b16", "stmatrix.sync.aligned.m8n8.x4.shared.b16"),
+        (4, "ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16", "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16"),
+        (4, "ldmatrix.sync.aligned.m8n8.x4.b16", "stmatrix.sync.aligned.m8n8.x4.b16"),
+    ] {
+        let list = |base: usize| (0..count).map(|i| format!("%r{}", base + i)).collect::<Vec<_>>().join(",");
+        let fill: String = (0..count).map(|i| format!("add.u32 %r{},%r0,{};", 10 + i, 1000 * i)).collect();
+        let keep: String = (0..count).map(|i| format!("st.global.u32 [%rd1+{}],%r{};", 128 * i, 20 + i)).collect();
+        let address = if load.contains("shared") { "%r1" } else { "%rd5" };
+        let body = format!(
+            "mov.u32 %r0,%tid.x; mov.u32 %r3,tile; mad.lo.u32 %r1,%r0,16,%r3; cvt.u64.u32 %rd5,%r1; cvta.shared.u64 %rd5,%rd5; {fill} \
+             {store} [{address}],{{{}}}; bar.warp.sync 0xffffffff; {load} {{{}}},[{address}]; ld.shared.u32 %r30,[tile+4]; \
+             ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,4; add.s64 %rd1,%rd1,%rd2; {keep} st.global.u32 [%rd1+512],%r30;",
+            list(10),
+            list(20)
+        );
+        let host = Host::of_body(&body);
+        let a = host.upload(&[0u32; 160]);
+        host.run("k", line(1, 32), &[Param::Wide(a), Param::Wide(0), Param::Wide(0), Param::Wide(0)])
+            .unwrap_or_else(|report| panic!("{load}: {report}"));
+        let got = host.download::<u32>(a, 160);
+        for matrix in 0..count {
+            let own: Vec<u32> = (0..32).map(|lane| lane + 1000 * matrix as u32).collect();
+            assert_eq!(got[32 * matrix..32 * matrix + 32], own, "{load}");
+        }
+        // Columns 2 and 3 of row 0: lane 1's word, or of the transpose the lower halves of lanes 8 and 12.
+        let expected = if load.contains("trans") { 8 | 12 << 16 } else { 1 };
+        assert_eq!(got[128], expected, "{load}");
+    }
+}
+
+#[test]
+fn sums_of_f16_and_sums_that_stop_at_the_ends() {
+    let run = |opcode: &str, (d, a, b, c): (usize, usize, usize, usize), [x, y, z]: [u32; 3]| {
+        let list = |register: &str, count| vec![register; count].join(",");
+        let results: Vec<String> = (0..d).map(|i| format!("%r{}", 20 + i)).collect();
+        let body = format!(
+            "mov.u32 %r0,%tid.x; mov.u32 %r1,{x}; mov.u32 %r2,{y}; mov.u32 %r3,{z}; {opcode} {{{}}},{{{}}},{{{}}},{{{}}}; \
+             ld.param.u64 %rd1,[a]; mul.wide.u32 %rd2,%r0,4; add.s64 %rd1,%rd1,%rd2; st.global.u32 [%rd1],%r{};",
+            results.join(","),
+            list("%r1", a),
+            list("%r2", b),
+            list("%r3", c),
+            19 + d,
+        );
+        let host = Host::of_body(&body);
+        let d = host.upload(&[0u32; 32]);
+        host.run("k", line(1, 32), &[Param::Wide(d), Param::Wide(0), Param::Wide(0), Param::Wide(0)])
+            .unwrap_or_else(|report| panic!("{opcode}: {report}"));
+        let got = host.download::<u32>(d, 32);
+        assert!(got.iter().all(|x| *x == got[0]), "{opcode}");
+        got[0]
+    };
+    // 1 · 0.5 so many times, on top of 1: in pairs of f16.
+    let halves = [0x3c00_3c00, 0x3800_3800, 0x3c00_3c00];
+    assert_eq!(run("mma.sync.aligned.m16n8k16.row.col.f16.f16.f16.f16", (2, 4, 2, 2), halves), 0x4880_4880);
+    assert_eq!(run("mma.sync.aligned.m16n8k8.row.col.f16.f16.f16.f16", (2, 2, 1, 2), halves), 0x4500_4500);
+    // 255 is -1 of a signed byte.
+    let bytes = [0xffff_ffff, 0x0202_0202, 5];
+    let unsigned = |k: u32, a: i64| (5 + i64::from(k) * a * 2) as u32;
+    assert_eq!(run("mma.sync.aligned.m16n8k32.row.col.s32.u8.u8.s32", (4, 4, 2, 4), bytes), unsigned(32, 255));
+    assert_eq!(run("mma.sync.aligned.m16n8k16.row.col.s32.u8.s8.s32", (4, 2, 1, 4), bytes), unsigned(16, 255));
+    assert_eq!(run("mma.sync.aligned.m16n8k32.row.col.s32.s8.u8.s32", (4, 4, 2, 4), bytes), unsigned(32, -1));
+    let most = i32::MAX as u32;
+    let full = [0x7f7f_7f7f, 0x7f7f_7f7f, most - 5];
+    assert_eq!(run("mma.sync.aligned.m16n8k32.row.col.satfinite.s32.s8.s8.s32", (4, 4, 2, 4), full), most);
+    assert_eq!(
+        run("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32", (4, 4, 2, 4), full),
+        (most - 5).wrapping_add(32 * 127 * 127)
+    );
+}
