@@ -2,6 +2,7 @@
 //! download, and what the kernels of rows and segments move.
 
 mod failures;
+mod launches;
 mod live;
 mod traffic;
 
