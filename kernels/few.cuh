@@ -113,7 +113,9 @@ __device__ __forceinline__ void few_product_of_block(
         const bf16* from = x_from + half * 8 * inner + first + part * FEW_PART;
         return half * 8 + row < rows ? __ldg(reinterpret_cast<const uint4*>(from)) : zeros;
     };
-    const auto w_at = [&](uint32_t block, uint32_t part) { return load_streaming(w_from[block] + first + part * FEW_PART); };
+    const auto w_at = [&](uint32_t block, uint32_t part) {
+        return load_streaming(w_from[block] + first + part * FEW_PART);
+    };
 
     FewSums sums = {};
     for (; first + FEW_CHUNK <= end; first += FEW_WARPS * FEW_CHUNK) sums.add(x_at, w_at);

@@ -93,7 +93,7 @@ template <class T, uint32_t ROWS> __device__ __forceinline__ void geglu_plain(co
         geglu_tiled<Tiles>(ARGUMENTS);                                                                                 \
     }
 #define PLAIN(name, T, ROWS)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {            \
         geglu_plain<T, ROWS>(ARGUMENTS);                                                                               \
     }
 

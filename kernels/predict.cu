@@ -142,7 +142,7 @@ template <class T, uint32_t ROWS> __device__ __forceinline__ void parts_plain(co
 #define ARGUMENTS {x, head, parts, true_rows(rows, live_rows), inner, v}
 
 #define PLAIN(name, T, ROWS)                                                                                           \
-    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {                            \
+    extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS(T)) {            \
         parts_plain<T, ROWS>(ARGUMENTS);                                                                               \
     }
 

@@ -23,7 +23,8 @@ struct Tiling {
     static constexpr uint32_t STAGES = STAGES_;
     // Blocks that a multiprocessor is to hold, for the compiler's choice of registers.
     static constexpr uint32_t RESIDENT = RESIDENT_;
-    static constexpr uint32_t X_BYTES = ROWS * Tile<SLICE>::ROW_BYTES, STAGE_BYTES = X_BYTES + COLS * Tile<SLICE>::ROW_BYTES;
+    static constexpr uint32_t X_BYTES = ROWS * Tile<SLICE>::ROW_BYTES;
+    static constexpr uint32_t STAGE_BYTES = X_BYTES + COLS * Tile<SLICE>::ROW_BYTES;
     static constexpr uint32_t SHARED_BYTES = STAGES * STAGE_BYTES;
     static_assert(ROWS % WARP_ROWS == 0 && COLS % WARP_COLS == 0 && WARP_ROWS % 16 == 0 && WARP_COLS % 16 == 0);
 

@@ -2,6 +2,7 @@
 //! the environment they are on the first real device instead.
 
 use std::cell::Cell;
+use std::sync::{Mutex, PoisonError};
 
 use glimmer::cuda::{Cuda, Float, probe};
 
@@ -12,11 +13,24 @@ thread_local! {
 
 /// A machine for the calling test alone: what one test breaks, no other notices.
 pub fn machine<E: Float>() -> Cuda<E> {
+    machine_on(r#""a100""#)
+}
+
+/// As [`machine`], on a device of one multiprocessor, which fewer and larger blocks fill.
+pub fn small_machine<E: Float>() -> Cuda<E> {
+    machine_on(r#"{"multiprocessors": 1}"#)
+}
+
+fn machine_on<E: Float>(device: &str) -> Cuda<E> {
+    /// Held by who has chosen the device, until the machine is on it.
+    static CHOICE: Mutex<()> = Mutex::new(());
     let on_gpu = std::env::var_os("GLIMMER_TEST_ON").is_some_and(|place| place == "gpu");
-    if !on_gpu {
-        glimmer_emulator::open().unwrap();
-    }
     EMULATED.set(!on_gpu);
+    let _chosen = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
+    if !on_gpu {
+        let emulator = glimmer_emulator::open().unwrap();
+        emulator.configure(&format!(r#"{{"device": {device}}}"#)).unwrap();
+    }
     Cuda::isolated(&probe().unwrap()).unwrap()
 }
 

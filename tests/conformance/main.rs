@@ -49,6 +49,7 @@ macro_rules! conformance {
             products::linear_of_huge_and_tiny_rows,
             products::linear_relu,
             products::linears,
+            products::of_rows_that_the_machine_counts,
             rows::dequantise,
             rows::embed,
             rows::gather,
@@ -119,6 +120,7 @@ macro_rules! emulated_conformance {
             products::linear_of_huge_and_tiny_rows,
             products::linear_relu,
             products::linears,
+            products::of_rows_that_the_machine_counts,
             rows::dequantise,
             rows::embed,
             rows::gather,
@@ -137,6 +139,19 @@ macro_rules! emulated_conformance {
 emulated_conformance! {
     cuda_f32: f32;
     cuda_bf16: half::bf16;
+}
+
+// On a small device products are cut into other blocks.
+conformance! {
+    small_cuda_bf16: crate::common::emulated::small_machine::<half::bf16>(), [
+        predict::predict,
+        products::geglu,
+        products::linear,
+        products::linear_add,
+        products::linear_relu,
+        products::linears,
+        products::of_rows_that_the_machine_counts,
+    ]
 }
 
 conformance! {

@@ -16,7 +16,8 @@ fn predicted<B: Backend>(
 }
 
 pub fn predict<B: Backend>(be: &B) {
-    for (rows, d, v) in [(1, 20, 53), (1, 128, 5000), (7, 65, 33), (8, 64, 257), (9, 20, 53), (40, 33, 1000)] {
+    let sizes = [(1, 20, 53), (1, 128, 5000), (7, 65, 33), (8, 64, 257), (9, 20, 53), (40, 33, 1000), (150, 40, 300)];
+    for (rows, d, v) in sizes {
         let x = normal(be, 0, (rows, d), 1.0);
         let head = normal(be, 1, (v, d), (d as f64).powf(-0.5));
         let what = format!("predict {rows} rows of {v}");
@@ -31,10 +32,12 @@ pub fn predict<B: Backend>(be: &B) {
 
 /// Small whole numbers, so that every machine's sums are exact and equal logits equal.
 pub fn predict_resolves_ties_to_the_lowest<B: Backend>(be: &B) {
-    for rows in [1, 20] {
-        let x = operand(be, 3, [1.0, 2.0, 3.0].repeat(rows));
+    for (rows, d) in [(1, 3), (20, 3), (1, 8), (20, 8)] {
+        let padded = |row: [f64; 3]| row.into_iter().chain([0.0; 5]).take(d);
+        let x = operand(be, d, (0..rows).flat_map(|_| padded([1.0, 2.0, 3.0])).collect());
         for (first, v) in [(0, 1), (0, 130), (1, 2), (31, 40), (64, 130), (129, 130)] {
-            let head = operand(be, 3, (0..v).flat_map(|i| [0.0, 0.0, if i < first { 1.0 } else { 2.0 }]).collect());
+            let weight = |i| if i < first { 1.0 } else { 2.0 };
+            let head = operand(be, d, (0..v).flat_map(|i| padded([0.0, 0.0, weight(i)])).collect());
             let (tokens, log_probs) = steady("predict ties", || predicted(be, &x.mat, &head.mat));
             assert_eq!(tokens, vec![first as u32; rows], "{first} of {v}");
             let mass = (v - first) as f64 + first as f64 * (-3f64).exp();
@@ -46,12 +49,17 @@ pub fn predict_resolves_ties_to_the_lowest<B: Backend>(be: &B) {
 
 /// A token is named, and its probability says that something is wrong.
 pub fn predict_survives_not_a_number<B: Backend>(be: &B) {
-    let x = operand(be, 1, vec![1.0, f64::NAN]);
-    let head = operand(be, 1, vec![1.0, 3.0, 2.0]);
-    let (tokens, log_probs) = predicted(be, &x.mat, &head.mat);
-    assert_eq!(tokens[0], 1);
-    assert!(tokens[1] < 3, "no token: {}", tokens[1]);
-    assert!(log_probs[0].is_finite() && log_probs[1].is_nan());
+    for (rows, d) in [(2, 1), (2, 8), (20, 8)] {
+        let padded = |x: f64| [x].into_iter().chain([0.0; 7]).take(d);
+        let x = operand(be, d, [1.0, f64::NAN].into_iter().cycle().take(rows).flat_map(padded).collect());
+        let head = operand(be, d, [1.0, 3.0, 2.0].into_iter().flat_map(padded).collect());
+        let (tokens, log_probs) = predicted(be, &x.mat, &head.mat);
+        for (tokens, log_probs) in tokens.chunks(2).zip(log_probs.chunks(2)) {
+            assert_eq!(tokens[0], 1);
+            assert!(tokens[1] < 3, "no token: {}", tokens[1]);
+            assert!(log_probs[0].is_finite() && log_probs[1].is_nan());
+        }
+    }
 }
 
 pub fn log_prob<B: Backend>(be: &B) {

@@ -1,13 +1,13 @@
 //! Matrix products and what is fused with them.
 
-use glimmer::backend::{Backend, Mat};
+use glimmer::backend::{Backend, Mat, Segments};
 
 use crate::common::naive::Matrix;
 use crate::common::{assert_close, assert_rows_close, naive, tolerance};
 use crate::harness::{normal, operand, steady, values};
 
 /// Rows, inputs, outputs. Products of few rows and of many are different code, on either side of 8.
-const SIZES: [(usize, usize, usize); 15] = [
+const SIZES: [(usize, usize, usize); 16] = [
     (0, 5, 3),
     (1, 1, 1),
     (1, 65, 33),
@@ -20,6 +20,7 @@ const SIZES: [(usize, usize, usize); 15] = [
     (17, 33, 1),
     (40, 20, 130),
     (129, 257, 65),
+    (250, 136, 504),
     (300, 128, 384),
     (700, 64, 96),
     (67, 1024, 300),
@@ -135,5 +136,37 @@ pub fn linear_relu<B: Backend>(be: &B) {
         let found = steady(&what, || values(be, &be.linear_relu(&x.mat, &w.mat)));
         let wanted = naive::linear_relu(&x.plain, &w.plain);
         assert_close(&what, &found, &wanted.data, tolerance::<B::Elem>(inputs));
+    }
+}
+
+/// Rows of chosen segments, which a machine that works ahead of its host knows how many there are: what is behind them is
+/// neither read nor written.
+pub fn of_rows_that_the_machine_counts<B: Backend>(be: &B) {
+    for lengths in [[3, 1, 5, 2], [2, 200, 33, 140]] {
+        let (d, f) = (40, 72);
+        let x = normal(be, 0, (lengths.iter().sum(), d), 1.0);
+        let w = [1, 2].map(|stream| normal(be, stream, (f, d), 0.2));
+        let square = normal(be, 3, (d, d), 0.2);
+        let rows = Segments::packed(be, lengths);
+        let scores = operand(be, 1, vec![3.0, 1.0, 2.0, 4.0]);
+        let chosen = be.top_m(&scores.mat, &Segments::packed(be, [4]), 2);
+        let kept = || be.gather(&x.mat, &rows, &chosen).0;
+
+        let ranges = naive::ranges(&lengths);
+        let plain = x.plain.gather(ranges[3].clone().chain(ranges[0].clone()));
+        let check = |name: &str, found: Mat<B>, wanted: &Matrix| {
+            assert_close(name, &values(be, &found), &wanted.data, tolerance::<B::Elem>(d));
+        };
+        let product = naive::linear(&plain, &w[0].plain);
+        check("linear", be.linear(&kept(), &w[0].mat), &product);
+        check("linear_relu", be.linear_relu(&kept(), &w[0].mat), &naive::linear_relu(&plain, &w[0].plain));
+        let gated = naive::geglu(&plain, &w[0].plain, &w[1].plain);
+        check("geglu", be.geglu(&kept(), &w[0].mat, &w[1].mat), &gated);
+        let mut sum = kept();
+        be.linear_add(&kept(), &square.mat, &mut sum);
+        check("linear_add", sum, &naive::linear(&plain, &square.plain).zip(&plain, |product, y| y + product));
+        let tokens = be.download(&be.predict(&kept(), &w[0].mat).token).unwrap();
+        let best: Vec<u32> = product.rows().map(|row| naive::argmax(row) as u32).collect();
+        assert_eq!(tokens, best, "predict");
     }
 }
