@@ -21,14 +21,9 @@ template <uint32_t WIDTH, uint32_t STRIDE> struct Rows {
 
     float* at;
 
-    // Four neighbours.
+    // Four neighbours, in one piece. (The compiler, left to itself, reads two halves here and there, by where its own
+    // memory happens to lie; and lanes that are at different rows then meet every bank twice.)
     __device__ __forceinline__ float4 quad(uint32_t row, uint32_t col) const {
-        return *reinterpret_cast<const float4*>(at + row * STRIDE + col);
-    }
-
-    // The same for lanes that are at different rows, in one piece. (The compiler, left to itself, reads two halves, and
-    // meets every bank twice.)
-    __device__ __forceinline__ float4 whole_quad(uint32_t row, uint32_t col) const {
         float4 x;
         const uint32_t address = __cvta_generic_to_shared(at + row * STRIDE + col);
         asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
@@ -92,7 +87,7 @@ template <uint32_t WIDTH> struct Strip {
         for (float& sum : x) sum = 0;
 #pragma unroll 2
         for (uint32_t col = 0; col < width; col += 4) {
-            const float4 key = k.whole_quad(threadIdx.x % WARP, col);
+            const float4 key = k.quad(threadIdx.x % WARP, col);
 #pragma unroll
             for (uint32_t row = 0; row < WARP_ROWS; row++) x[row] = dot(q.quad(first + row, col), key, x[row]);
         }
