@@ -5,26 +5,41 @@
 //! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in
 //! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
+mod adafactor;
 mod append;
 mod attention;
+mod attention_bwd;
+mod backward;
 mod buffer;
+mod cross_entropy;
 mod decode_attention;
 mod dequantise;
+mod distill;
+mod dropout;
+mod elementwise;
 mod embed;
+mod embed_bwd;
 mod float;
+mod gate;
 mod gather;
+mod gather_bwd;
 mod geglu;
 mod join;
+mod join_bwd;
 mod kernels;
 mod launch;
 mod linear;
+mod linear_bwd;
 mod log_prob;
 mod predict;
 mod probe;
 mod product;
 mod queue;
 mod rms_norm;
+mod rms_norm_bwd;
 mod score;
+mod score_bwd;
+mod square_sum;
 mod staging;
 mod top_m;
 

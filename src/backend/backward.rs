@@ -29,7 +29,7 @@ pub struct Attended<B: Backend> {
     /// `[n, h·e]`, the result.
     pub o: Mat<B>,
     /// `[n, h]`, the logarithm of each row's sum of exponentials; −∞ for a row without keys.
-    pub log_sum: Mat<B>,
+    pub log_sum: Grad<B>,
 }
 
 /// Gradients of attention's operands.

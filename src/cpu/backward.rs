@@ -71,9 +71,9 @@ impl<T: Real> Backward for Cpu<T> {
 
     fn attention_saved(&self, a: Attend<'_, Self>) -> Attended<Self> {
         a.check();
-        let (mut o, mut log_sum) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
-        attention::attention(&a, &mut o, Some(&mut log_sum));
-        Attended { o, log_sum }
+        let (mut o, Mat { rows, cols, mut buf }) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
+        attention::attention(&a, &mut o, Some(&mut buf));
+        Attended { o, log_sum: Grad { rows, cols, buf } }
     }
 
     fn attention_bwd(

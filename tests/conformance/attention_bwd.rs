@@ -90,7 +90,7 @@ impl Case<'_> {
             [
                 values(be, &be.attention(attend())),
                 values(be, &saved.o),
-                values(be, &saved.log_sum),
+                grad_values(be, &saved.log_sum),
                 [found.dq, found.dk, found.dv].map(|mat| values(be, &mat)).concat(),
                 dtable.map_or(Vec::new(), |dtable| grad_values(be, &dtable)),
             ]
