@@ -35,10 +35,23 @@ kernels! {
         plain AttentionLarge = "attention_tile128_bf16",
         plain AttentionMedium = "attention_tile64_bf16",
         plain AttentionSmall = "attention_tile32_bf16",
+        plain AttentionMaskedLarge = "attention_masked_tile128_bf16",
+        plain AttentionMaskedSmall = "attention_masked_tile32_bf16",
         typed AttentionPlain32 = "attention_plain32",
         typed AttentionPlain64 = "attention_plain64",
         typed AttentionPlain128 = "attention_plain128",
         typed AttentionPlain256 = "attention_plain256",
+    }
+    "attention_bwd" {
+        typed AttentionBwdQueriesPlain32 = "attention_bwd_queries_plain32",
+        typed AttentionBwdQueriesPlain64 = "attention_bwd_queries_plain64",
+        typed AttentionBwdQueriesPlain128 = "attention_bwd_queries_plain128",
+        typed AttentionBwdQueriesPlain256 = "attention_bwd_queries_plain256",
+        typed AttentionBwdKeysPlain32 = "attention_bwd_keys_plain32",
+        typed AttentionBwdKeysPlain64 = "attention_bwd_keys_plain64",
+        typed AttentionBwdKeysPlain128 = "attention_bwd_keys_plain128",
+        typed AttentionBwdKeysPlain256 = "attention_bwd_keys_plain256",
+        plain AttentionBwdTable = "attention_bwd_table",
     }
     "decode_attention" {
         typed DecodeAttention = "decode_attention_64",

@@ -159,3 +159,24 @@ conformance! {
     cpu_f32_trains: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64_trains: glimmer::cpu::Cpu::<f64>::default();
 }
+
+macro_rules! emulated_training {
+    ($($machine:ident: $type:ty;)*) => {
+        conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
+            attention_bwd::causal_bwd,
+            attention_bwd::cross_attention_bwd,
+            attention_bwd::encoder_bwd,
+            losses::cross_entropy,
+            losses::cross_entropy_of_far_logits,
+            losses::distill,
+            losses::distill_of_equal_distributions,
+            losses::distill_of_far_scores,
+            rows_bwd::score_bwd,
+        ])* }
+    };
+}
+
+emulated_training! {
+    cuda_f32_trains: f32;
+    cuda_bf16_trains: half::bf16;
+}
