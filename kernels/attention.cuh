@@ -77,18 +77,18 @@ struct BiasRow {
 
     // `begin`, a barrier, `finish`, and another barrier fill the row. In between, it holds buckets, and what is behind
     // it the bias of each, so that a block waits for global memory once and not twice.
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void begin(const Bias<T>& bias) const {
+    template <class T> __device__ __forceinline__ void begin(const Bias<T>& bias, uint32_t threads) const {
         if (bias.table == nullptr) return;
-        for (uint32_t b = threadIdx.x; b < bias.buckets; b += THREADS) row[length() + b] = bias.of_bucket(b);
-        buckets<THREADS>(bias);
+        for (uint32_t b = threadIdx.x; b < bias.buckets; b += threads) row[length() + b] = bias.of_bucket(b);
+        buckets(bias, threads);
     }
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void buckets(const Bias<T>& bias) const {
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+    template <class T> __device__ __forceinline__ void buckets(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = __uint_as_float(bias.bucket_of(i - reach - 2 * SPREAD));
         }
     }
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void finish(const Bias<T>& bias) const {
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+    template <class T> __device__ __forceinline__ void finish(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = bias.table == nullptr ? 0.0f : row[length() + __float_as_uint(row[i])];
         }
     }

@@ -2,6 +2,7 @@
 // z what a mask multiplies them by, and δ_i = ⟨do_i, o_i⟩, for each head: dv_t = Σ_i z_it·p_it·do_i,
 // ds_it = p_it·(z_it·⟨do_i, v_t⟩ − δ_i), dq_i = Σ_t ds_it·k_t, dk_t = Σ_i ds_it·q_i, dtable[bucket(t − i)] += ds_it.
 #include "attention_bwd_plain.cuh"
+#include "attention_bwd_tiled.cuh"
 
 // Block (x, y, z) has the x-th tile of rows, of queries or of keys, of head y of segment z.
 #define PARAMETERS(T)                                                                                                  \
@@ -32,6 +33,20 @@ PLAIN(float, f32, 128)
 PLAIN(bf16, bf16, 128)
 PLAIN(float, f32, 256)
 PLAIN(bf16, bf16, 256)
+
+// For heads of 64; a block has as many warps as the launch gives it, up to BWD_WARPS.
+#define TILED(WEIGHTS, NAME)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(tiled::BWD_WARPS * WARP, 1)                                           \
+        attention_bwd_queries_##NAME##_bf16 PARAMETERS(bf16) {                                                         \
+        tiled::attend_bwd<Side::QUERIES, tiled::Weights::WEIGHTS>(OPERANDS);                                           \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(tiled::BWD_WARPS * WARP, 1)                                           \
+        attention_bwd_keys_##NAME##_bf16 PARAMETERS(bf16) {                                                            \
+        tiled::attend_bwd<Side::KEYS, tiled::Weights::WEIGHTS>(OPERANDS);                                              \
+    }
+
+TILED(WHOLE, tile)
+TILED(MASKED, masked_tile)
 
 constexpr uint32_t TABLE_THREADS = 256;
 

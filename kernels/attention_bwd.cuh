@@ -23,38 +23,40 @@ template <class T> struct AttentionBwd {
     __device__ __forceinline__ float2* query(uint32_t row) const { return of_query + (size_t)blockIdx.y * n + row; }
 };
 
-// The gradient of the bias, in shared memory: `ROWS` rows of sums by distance, each written by some of the threads, which
-// come to one sum a bucket at the end.
-template <uint32_t ROWS, uint32_t THREADS> struct BiasGrad {
-    BiasRow near;  // of which sums have the places
+// The gradient of the bias, in shared memory: rows of sums by distance, each written by some of the threads, which come
+// to one sum a bucket at the end.
+struct BiasGrad {
+    BiasRow near;  // whose places the sums have
     float* sums;
+    uint32_t rows;
 
     __device__ __forceinline__ float* row(uint32_t i) const { return sums + i * near.length(); }
 
     __device__ __forceinline__ void clear() const {
-        for (int i = threadIdx.x; i < (int)ROWS * near.length(); i += THREADS) sums[i] = 0;
+        for (uint32_t i = threadIdx.x; i < rows * near.length(); i += blockDim.x) sums[i] = 0;
     }
 
-    // Writes this block's part. The biases are not needed any more: buckets take their place.
+    // This block's part.
+    template <class T> __device__ __forceinline__ static float* part(const Bias<T>& bias, float* dbias) {
+        return dbias + (((size_t)blockIdx.y * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x) * bias.buckets;
+    }
+    // That of a block without rows.
+    template <class T> __device__ __forceinline__ static void write_nothing(const Bias<T>& bias, float* dbias) {
+        for (uint32_t b = threadIdx.x; b < bias.buckets; b += blockDim.x) part(bias, dbias)[b] = 0;
+    }
+    // The biases are not needed any more: buckets take their place.
     template <class T> __device__ __forceinline__ void write(const Bias<T>& bias, float* dbias) const {
-        const size_t block = ((size_t)blockIdx.y * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
         __syncthreads();
-        near.buckets<THREADS>(bias);
+        near.buckets(bias, blockDim.x);
         __syncthreads();
-        for (uint32_t b = threadIdx.x / WARP; b < bias.buckets; b += THREADS / WARP) {
+        for (uint32_t b = threadIdx.x / WARP; b < bias.buckets; b += blockDim.x / WARP) {
             float sum = 0;
             for (int i = threadIdx.x % WARP; i < near.length(); i += WARP) {
                 if (__float_as_uint(near.row[i]) != b) continue;
-                for (uint32_t r = 0; r < ROWS; r++) sum += row(r)[i];
+                for (uint32_t r = 0; r < rows; r++) sum += row(r)[i];
             }
             sum = warp_sum(sum);
-            if (threadIdx.x % WARP == 0) dbias[block * bias.buckets + b] = sum;
+            if (threadIdx.x % WARP == 0) part(bias, dbias)[b] = sum;
         }
-    }
-
-    // That of a block without rows.
-    template <class T> __device__ __forceinline__ static void write_nothing(const Bias<T>& bias, float* dbias) {
-        const size_t block = ((size_t)blockIdx.y * gridDim.z + blockIdx.z) * gridDim.x + blockIdx.x;
-        for (uint32_t b = threadIdx.x; b < bias.buckets; b += THREADS) dbias[block * bias.buckets + b] = 0;
     }
 };

@@ -69,8 +69,8 @@ __device__ __forceinline__ void measure(StripBwd<WIDTH>& strip, const AttentionB
 }
 
 // Adds up the tile of gradients of logits whose first key and query `key` and `query` are, along its diagonals.
-template <class Grad, class Weighted>
-__device__ __forceinline__ void add_diagonals(const Grad& grad, Weighted ds, uint32_t key, uint32_t query) {
+template <class Weighted>
+__device__ __forceinline__ void add_diagonals(const BiasGrad& grad, Weighted ds, uint32_t key, uint32_t query) {
     constexpr int ROWS = Weighted::LENGTH / STEP;
     const int diagonal = (int)threadIdx.x - (ROWS - 1);
     if (diagonal >= (int)STEP) return;
@@ -93,10 +93,9 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<T>& a, const Bias<
     const Span own = OF_QUERIES ? queries : keys, passing = OF_QUERIES ? keys : queries;
     const uint32_t lane = threadIdx.x % WARP, warp_row = threadIdx.x / WARP * Warp::ROWS;
     const uint32_t block_row = blockIdx.x * Warp::BLOCK_ROWS, row = block_row + warp_row;
-    using Grad = BiasGrad<1, THREADS>;
     const bool graded = OF_QUERIES && bias.table != nullptr;
     if (block_row >= own.count) {
-        if (graded) Grad::write_nothing(bias, a.dbias);
+        if (graded) BiasGrad::write_nothing(bias, a.dbias);
         return;
     }
 
@@ -104,15 +103,15 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<T>& a, const Bias<
     const Tile<WIDTH> tile_0 = {own_1.at + own_1.LENGTH}, tile_1 = {tile_0.at + tile_0.LENGTH};
     const typename Warp::Weighted ds = {tile_1.at + tile_1.LENGTH}, weights = {ds.at + ds.LENGTH};
     const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
-    const Grad grad = {near, near.row + near.length() + bias.buckets};
+    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? 1u : 0u};
     const size_t stride = (size_t)gridDim.y * width, head = blockIdx.y * width;
     const size_t from = (own.first + block_row) * stride + head;
     own_0.fill((OF_QUERIES ? a.q : a.k) + from, stride, own.count - block_row, width);
     own_1.fill((OF_QUERIES ? a.d_o : a.v) + from, stride, own.count - block_row, width);
-    near.begin<THREADS>(bias);
-    if (graded) grad.clear();
+    near.begin(bias, THREADS);
+    grad.clear();
     __syncthreads();
-    near.finish<THREADS>(bias);
+    near.finish(bias, THREADS);
 
     Warp strip = {};
     if constexpr (OF_QUERIES) measure<T, WIDTH>(strip, a, queries, row, own_1, width);

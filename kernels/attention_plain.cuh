@@ -181,9 +181,9 @@ __device__ __forceinline__ void attend(const Attention<T>& a, const Bias<T>& bia
     const Rows<STEP, STEP> weights = {tile.at + tile.LENGTH};
     const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
     q.fill(a.q + (queries.first + block_row) * stride + head, stride, queries.count - block_row, width);
-    near.begin<THREADS>(bias);
+    near.begin(bias, THREADS);
     __syncthreads();
-    near.finish<THREADS>(bias);
+    near.finish(bias, THREADS);
 
     Strip<WIDTH> strip = {};
     for (float& peak : strip.peak) peak = MINUS_INFINITY;

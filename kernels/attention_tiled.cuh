@@ -281,10 +281,10 @@ __device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16
     commit_copies();
     for (uint32_t i = 0; i < B::AHEAD; i++) steps.copy(i * STEP, seen);
     const BiasRow near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};
-    near.begin<B::THREADS>(bias);
+    near.begin(bias, B::THREADS);
     wait_for_copies<B::AHEAD>();
     __syncthreads();
-    near.finish<B::THREADS>(bias);
+    near.finish(bias, B::THREADS);
     Strip strip = {};
     each_row([&](uint32_t i, uint32_t j) { strip.peak[i][j] = MINUS_INFINITY; });
 #pragma unroll

@@ -43,6 +43,10 @@ kernels! {
         typed AttentionPlain256 = "attention_plain256",
     }
     "attention_bwd" {
+        plain AttentionBwdQueries = "attention_bwd_queries_tile_bf16",
+        plain AttentionBwdKeys = "attention_bwd_keys_tile_bf16",
+        plain AttentionBwdQueriesMasked = "attention_bwd_queries_masked_tile_bf16",
+        plain AttentionBwdKeysMasked = "attention_bwd_keys_masked_tile_bf16",
         typed AttentionBwdQueriesPlain32 = "attention_bwd_queries_plain32",
         typed AttentionBwdQueriesPlain64 = "attention_bwd_queries_plain64",
         typed AttentionBwdQueriesPlain128 = "attention_bwd_queries_plain128",
@@ -53,6 +57,7 @@ kernels! {
         typed AttentionBwdKeysPlain256 = "attention_bwd_keys_plain256",
         plain AttentionBwdTable = "attention_bwd_table",
     }
+    "cross_entropy" { typed CrossEntropy = "cross_entropy" }
     "decode_attention" {
         typed DecodeAttention = "decode_attention_64",
         typed DecodeAttentionPlain32 = "decode_attention_plain32",
@@ -60,6 +65,7 @@ kernels! {
         typed DecodeAttentionPlain256 = "decode_attention_plain256",
     }
     "dequantise" { typed Dequantise = "dequantise" }
+    "distill" { typed Distill = "distill" }
     "embed" { typed Embed = "embed" }
     "gather" { typed Gather = "gather" }
     "geglu" {
@@ -103,6 +109,7 @@ kernels! {
     }
     "rms_norm" { typed RmsNorm = "rms_norm" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
+    "score_bwd" { typed ScoreBwd = "score_bwd", typed ScoreBwdSums = "score_bwd_sums" }
     "top_m" { typed TopM = "top_m" }
 }
 
