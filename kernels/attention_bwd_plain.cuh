@@ -70,7 +70,7 @@ __device__ __forceinline__ void measure(StripBwd<WIDTH>& strip, const AttentionB
 
 // Adds up the tile of gradients of logits whose first key and query `key` and `query` are, along its diagonals.
 template <class Weighted>
-__device__ __forceinline__ void add_diagonals(const BiasGrad& grad, Weighted ds, uint32_t key, uint32_t query) {
+__device__ __forceinline__ void add_diagonals(const BiasGrad<>& grad, Weighted ds, uint32_t key, uint32_t query) {
     constexpr int ROWS = Weighted::LENGTH / STEP;
     const int diagonal = (int)threadIdx.x - (ROWS - 1);
     if (diagonal >= (int)STEP) return;
@@ -95,15 +95,15 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<T>& a, const Bias<
     const uint32_t block_row = blockIdx.x * Warp::BLOCK_ROWS, row = block_row + warp_row;
     const bool graded = OF_QUERIES && bias.table != nullptr;
     if (block_row >= own.count) {
-        if (graded) BiasGrad::write_nothing(bias, a.dbias);
+        if (graded) BiasGrad<>::write_nothing(bias, a.dbias);
         return;
     }
 
     const typename Warp::Own own_0 = {floats}, own_1 = {own_0.at + own_0.LENGTH};
     const Tile<WIDTH> tile_0 = {own_1.at + own_1.LENGTH}, tile_1 = {tile_0.at + tile_0.LENGTH};
     const typename Warp::Weighted ds = {tile_1.at + tile_1.LENGTH}, weights = {ds.at + ds.LENGTH};
-    const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
-    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? 1u : 0u};
+    const BiasRow<> near = {weights.at + weights.LENGTH, (int)bias.reach};
+    const BiasGrad<> grad = {near, near.row + near.length() + bias.buckets, graded ? 1u : 0u};
     const size_t stride = (size_t)gridDim.y * width, head = blockIdx.y * width;
     const size_t from = (own.first + block_row) * stride + head;
     own_0.fill((OF_QUERIES ? a.q : a.k) + from, stride, own.count - block_row, width);

@@ -123,18 +123,17 @@ template <Side SIDE> struct Passing {
         }
         commit_copies();
     }
-
-    // Of two neighbouring queries of a step, the first an even one.
-    __device__ __forceinline__ float4 numbers(uint32_t first, uint32_t query) const {
-        float4 x;
-        const uint32_t address = place(first) + 2 * TILE_BYTES + query * sizeof(float2);
-        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                     : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-                     : "r"(address)
-                     : "memory");
-        return x;
-    }
 };
+
+// The numbers of two neighbouring queries, the first an even one, of those from `numbers` on in shared memory.
+__device__ __forceinline__ float4 load_numbers(uint32_t numbers, uint32_t query) {
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "r"(numbers + query * (uint32_t)sizeof(float2))
+                 : "memory");
+    return x;
+}
 
 // f(c, i, j) for a lane's elements of a 16 × 16 block: row lane/4 + 8·j, column 8·c + lane%4·2 + i.
 template <class F> __device__ __forceinline__ void each_element(F f) {
@@ -275,6 +274,58 @@ __device__ __forceinline__ void accumulate(Sum (&sum)[WIDTH / 16], const Sum& we
     for (uint32_t i = 0; i < WIDTH / 16; i++) multiply(sum[i], left, passing.right_transposed(row, i * 16));
 }
 
+// What a warp needs besides its strip, whichever side it has.
+struct Helpers {
+    BiasRow<PIECE> near;
+    Mask mask;
+    float* folded;  // of the warp
+    float* sums;    // of the warp, by distance; null where there is no gradient of a bias
+};
+
+// 16 rows of the other side, from `row_0` on of one tile and from `row_1` on of another. `numbers` is where those of the
+// piece's queries are in shared memory; of keys alone.
+struct Piece {
+    uint32_t first;
+    Tile<WIDTH> tile_0, tile_1;
+    uint32_t row_0, row_1, numbers;
+};
+
+template <Side SIDE, Weights WEIGHTS>
+__device__ __forceinline__ void add(StripBwd& strip, const BlockBwd<SIDE>& block, const Piece& piece,
+                                    const Helpers& helpers) {
+    constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
+    Sum x = {}, y = {};
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH / 16; i++) {
+        multiply(x, strip.own[0][i], piece.tile_0.right(piece.row_0, i * 16));
+        multiply(y, strip.own[1][i], piece.tile_1.right(piece.row_1, i * 16));
+    }
+    float4 numbers[2];
+    if constexpr (!OF_QUERIES) {
+        for (uint32_t c = 0; c < 2; c++) numbers[c] = load_numbers(piece.numbers, c * 8 + lane() % 4 * 2);
+    }
+    const BiasRow<PIECE>& near = helpers.near;
+    const int across = (int)(lane() % 4 * 2) - (int)(lane() / 4);
+    const float* const diagonal = OF_QUERIES ? near.corner(piece.first, block.row) + across
+                                             : near.corner(block.row, piece.first) - across;
+    soften<SIDE, WEIGHTS>(x, y, strip, block, piece.first, numbers, diagonal, helpers.mask);
+    accumulate(strip.by_logit, x, piece.tile_0, piece.row_0);
+    if constexpr (!OF_QUERIES) accumulate(strip.by_weight, y, piece.tile_1, piece.row_1);
+    if (OF_QUERIES && helpers.sums != nullptr) {
+        add_diagonals(x, helpers.folded, helpers.sums + near.place(piece.first, block.row));
+    }
+}
+
+template <Side SIDE>
+__device__ __forceinline__ void store(const StripBwd& strip, const AttentionBwd<bf16>& a, Head rows, uint32_t row) {
+    constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH / 16; i++) {
+        rows.store(OF_QUERIES ? a.dq : a.dk, row, i * 16, strip.by_logit[i]);
+        if constexpr (!OF_QUERIES) rows.store(a.dv, row, i * 16, strip.by_weight[i]);
+    }
+}
+
 template <Side SIDE, Weights WEIGHTS>
 __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bias<bf16>& bias, bool causal,
                                            const Mask& mask) {
@@ -287,7 +338,7 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
     const Span own = block.own(), other = block.other();
     const bool graded = OF_QUERIES && bias.table != nullptr;
     if (block_row >= own.count) {
-        if (graded) BiasGrad::write_nothing(bias, a.dbias);
+        if (graded) BiasGrad<PIECE>::write_nothing(bias, a.dbias);
         return;
     }
 
@@ -298,12 +349,13 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
                                    {other.first, other.count, stride}, shared_address(shared), end};
     for (uint32_t i = 0; i < BWD_AHEAD; i++) passing.copy(begin + i * STEP);
     float* const folded = (float*)(shared + BWD_PLACES * PLACE_BYTES);
-    const BiasRow near = {folded + warps * 8 * FOLDED, (int)bias.reach};
-    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? warps : 0};
+    const BiasRow<PIECE> near = {folded + warps * 8 * FOLDED, (int)bias.reach};
+    const BiasGrad<PIECE> grad = {near, near.row + near.length() + bias.buckets, graded ? warps : 0};
     near.begin(bias, blockDim.x);
     grad.clear();
     __syncthreads();
     near.finish(bias, blockDim.x);
+    const Helpers helpers = {near, mask, folded + warp * 8 * FOLDED, graded ? grad.row(warp) : nullptr};
     const Head rows = {own.first, own.count, stride};
     StripBwd strip = {};
     if constexpr (OF_QUERIES) {
@@ -317,33 +369,13 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
         __syncthreads();
         passing.copy(first + BWD_AHEAD * STEP);
         const uint32_t place = passing.place(first);
-        const Tile<WIDTH> tile_0 = {place}, tile_1 = {place + TILE_BYTES};
         for (uint32_t part = 0; part < STEP; part += PIECE) {
-            const uint32_t piece = first + part;
-            if (block.row >= own.count || piece >= end || !block.sees(piece)) continue;
-            Sum x = {}, y = {};
-#pragma unroll
-            for (uint32_t i = 0; i < WIDTH / 16; i++) {
-                multiply(x, strip.own[0][i], tile_0.right(part, i * 16));
-                multiply(y, strip.own[1][i], tile_1.right(part, i * 16));
-            }
-            float4 numbers[2];
-            if constexpr (!OF_QUERIES) {
-                for (uint32_t c = 0; c < 2; c++) numbers[c] = passing.numbers(first, part + c * 8 + lane() % 4 * 2);
-            }
-            const int across = (int)(lane() % 4 * 2) - (int)(lane() / 4);
-            const float* diagonal = OF_QUERIES ? near.corner(piece, block.row) + across : near.corner(block.row, piece) - across;
-            soften<SIDE, WEIGHTS>(x, y, strip, block, piece, numbers, diagonal, mask);
-            accumulate(strip.by_logit, x, tile_0, part);
-            if constexpr (!OF_QUERIES) accumulate(strip.by_weight, y, tile_1, part);
-            if (graded) add_diagonals(x, folded + warp * 8 * FOLDED, grad.row(warp) + near.place(piece, block.row));
+            if (block.row >= own.count || first + part >= end || !block.sees(first + part)) continue;
+            const uint32_t numbers = place + 2 * TILE_BYTES + part * sizeof(float2);
+            add<SIDE, WEIGHTS>(strip, block, {first + part, {place}, {place + TILE_BYTES}, part, part, numbers}, helpers);
         }
     }
-#pragma unroll
-    for (uint32_t i = 0; i < WIDTH / 16; i++) {
-        rows.store(OF_QUERIES ? a.dq : a.dk, block.row, i * 16, strip.by_logit[i]);
-        if constexpr (!OF_QUERIES) rows.store(a.dv, block.row, i * 16, strip.by_weight[i]);
-    }
+    store<SIDE>(strip, a, rows, block.row);
     if (graded) grad.write(bias, a.dbias);
 }
 
