@@ -25,7 +25,7 @@ impl<E: Float> Backward for Cuda<E> {
     }
 
     fn clear(&self, grad: &mut Grad<Self>) {
-        elementwise::clear(self, &mut grad.buf);
+        elementwise::clear(&mut grad.buf);
     }
 
     fn dropout(&self, x: &mut Mat<Self>, mask: &Dropout) {

@@ -30,6 +30,7 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "add" { typed Add = "add" }
     "append" { typed Append = "append" }
     "attention" {
         plain AttentionLarge = "attention_tile128_bf16",
@@ -47,8 +48,12 @@ kernels! {
         typed DecodeAttentionPlain256 = "decode_attention_plain256",
     }
     "dequantise" { typed Dequantise = "dequantise" }
+    "dropout" { typed Dropout = "dropout" }
     "embed" { typed Embed = "embed" }
+    "embed_bwd" { plain EmbedOrder = "embed_order", typed EmbedBwd = "embed_bwd" }
+    "gate" { typed Gate = "gate", typed GateBwd = "gate_bwd" }
     "gather" { typed Gather = "gather" }
+    "gather_bwd" { typed GatherBwd = "gather_bwd" }
     "geglu" {
         plain GegluLarge = "geglu_tile128x256_bf16",
         plain GegluMedium = "geglu_tile128x128_bf16",
@@ -58,6 +63,7 @@ kernels! {
         typed GegluPlainFew = "geglu_plain8",
     }
     "join" { typed Join = "join" }
+    "join_bwd" { typed JoinBwd = "join_bwd" }
     "linear" {
         plain LinearLarge = "linear_tile128x256_bf16",
         plain LinearMedium = "linear_tile128x128_bf16",
@@ -89,7 +95,9 @@ kernels! {
         plain Predict = "predict",
     }
     "rms_norm" { typed RmsNorm = "rms_norm" }
+    "rms_norm_bwd" { typed RmsNormBwd = "rms_norm_bwd" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
+    "sum_rows" { plain SumRows = "sum_rows" }
     "top_m" { typed TopM = "top_m" }
 }
 

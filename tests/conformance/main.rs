@@ -159,3 +159,9 @@ conformance! {
     cpu_f32_trains: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64_trains: glimmer::cpu::Cpu::<f64>::default();
 }
+
+conformance! {
+    training
+    cuda_f32_trains: crate::common::emulated::machine::<f32>();
+    cuda_bf16_trains: crate::common::emulated::machine::<half::bf16>();
+}
