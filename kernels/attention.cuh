@@ -68,23 +68,27 @@ struct BiasRow {
 
     __device__ __forceinline__ int length() const { return 2 * (reach + 2 * SPREAD) + 1; }
 
-    // The bias of a tile's first query and first key; its neighbours lie beside it.
-    __device__ __forceinline__ const float* corner(int key, int query) const {
+    // Where a tile's first query and first key are; its neighbours lie beside it.
+    __device__ __forceinline__ int place(int key, int query) const {
         const int far = reach + SPREAD;
-        return row + min(max(key - query, -far), far) + far + SPREAD;
+        return min(max(key - query, -far), far) + far + SPREAD;
     }
+    __device__ __forceinline__ const float* corner(int key, int query) const { return row + place(key, query); }
 
     // `begin`, a barrier, `finish`, and another barrier fill the row. In between, it holds buckets, and what is behind
     // it the bias of each, so that a block waits for global memory once and not twice.
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void begin(const Bias<T>& bias) const {
+    template <class T> __device__ __forceinline__ void begin(const Bias<T>& bias, uint32_t threads) const {
         if (bias.table == nullptr) return;
-        for (uint32_t b = threadIdx.x; b < bias.buckets; b += THREADS) row[length() + b] = bias.of_bucket(b);
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+        for (uint32_t b = threadIdx.x; b < bias.buckets; b += threads) row[length() + b] = bias.of_bucket(b);
+        buckets(bias, threads);
+    }
+    template <class T> __device__ __forceinline__ void buckets(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = __uint_as_float(bias.bucket_of(i - reach - 2 * SPREAD));
         }
     }
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void finish(const Bias<T>& bias) const {
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+    template <class T> __device__ __forceinline__ void finish(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = bias.table == nullptr ? 0.0f : row[length() + __float_as_uint(row[i])];
         }
     }

@@ -7,7 +7,7 @@ use super::{
     gather_bwd, join_bwd, linear_bwd, rms_norm_bwd, score_bwd, square_sum,
 };
 use crate::backend::{
-    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
     ScorerGrad, Segments, Selection,
 };
 
@@ -103,7 +103,7 @@ impl<E: Float> Backward for Cuda<E> {
         square_sum::square_sum(self, grad)
     }
 
-    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
-        adafactor::adafactor(self, w, grad, moments, step);
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
+        adafactor::adafactor(self, w, grad, state, step);
     }
 }
