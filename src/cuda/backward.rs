@@ -48,7 +48,7 @@ impl<E: Float> Backward for Cuda<E> {
 
     fn linear_bwd(&self, dy: &Mat<Self>, x: &Mat<Self>, w: &Mat<Self>, dw: &mut Grad<Self>) -> Mat<Self> {
         linear_bwd::linear_dw(self, dy, x, dw);
-        linear_bwd::linear_dx(self, dy, w)
+        linear_bwd::linear_dx(self, dy, x, w)
     }
 
     fn gate(&self, a: &Mat<Self>, b: &Mat<Self>) -> Mat<Self> {

@@ -1,5 +1,6 @@
 //! Backward through products with a weight matrix.
 
+use super::buffer::Live;
 use super::kernels::Kernel;
 use super::launch::{Grid, args};
 use super::product::{Forms, LARGE, MEDIUM, PLAIN_OUTPUTS, PLAIN_ROWS, PLAIN_THREADS, SMALL, Shape, Tile};
@@ -26,10 +27,10 @@ const SLICE: usize = 32;
 const PER_BYTE: f64 = 1.0;
 
 /// Of `y = x·Wᵀ`: `dx = dy·W`.
-pub(super) fn linear_dx<E: Float>(be: &Cuda<E>, dy: &Mat<Cuda<E>>, w: &Mat<Cuda<E>>) -> Mat<Cuda<E>> {
+pub(super) fn linear_dx<E: Float>(be: &Cuda<E>, dy: &Mat<Cuda<E>>, x: &Mat<Cuda<E>>, w: &Mat<Cuda<E>>) -> Mat<Cuda<E>> {
     assert_eq!(dy.cols, w.rows, "linear_bwd: dy and w");
     let (rows, inner, outputs) = (dy.rows, dy.cols, w.cols);
-    let live = dy.buf.live();
+    let live = live(dy, x);
     let mut dx = be.alloc(rows, outputs, live);
     let shape = Shape { rows, inner, outputs, products: 1, writes_pieces: outputs.is_multiple_of(E::PACK) };
     be.multiply(&DX, &shape, args![dy, w, &mut dx, rows, inner, outputs, live]);
@@ -47,7 +48,7 @@ pub(super) fn linear_dw<E: Float>(be: &Cuda<E>, dy: &Mat<Cuda<E>>, x: &Mat<Cuda<
     let on_tensor_cores = size_of::<E>() == 2 && outputs.is_multiple_of(E::PACK) && inputs.is_multiple_of(E::PACK);
     let (kernel, grid, layers) = if on_tensor_cores { tiled(be, dw, rows) } else { plain(be, dw, rows) };
     let span = rows.div_ceil(layers).next_multiple_of(SLICE);
-    let live = x.buf.live().or(dy.buf.live());
+    let live = live(dy, x);
     if layers == 1 {
         be.launch(kernel, grid, args![dy, x, &mut dw.buf, outputs, inputs, span, rows, live]);
         return;
@@ -55,6 +56,11 @@ pub(super) fn linear_dw<E: Float>(be: &Cuda<E>, dy: &Mat<Cuda<E>>, x: &Mat<Cuda<
     let mut parts = be.buffer(layers * outputs * inputs);
     be.launch(kernel, grid, args![dy, x, &mut parts, outputs, inputs, span, rows, live]);
     sum_rows(be, &parts, layers, &mut dw.buf);
+}
+
+/// What says how many rows there are: a gradient that began as zeros has all that there can be.
+fn live<'a, E: Float>(dy: &'a Mat<Cuda<E>>, x: &'a Mat<Cuda<E>>) -> Option<&'a Live> {
+    x.buf.live().or(dy.buf.live())
 }
 
 /// The tile, and the layers of blocks, with which a device would be done first.

@@ -3,6 +3,7 @@
 
 mod attention;
 mod products;
+mod training;
 
 use glimmer::cuda::{Cuda, Float, probe};
 use glimmer_emulator::Emulator;
