@@ -297,9 +297,9 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
     const Passing<SIDE> passing = {OF_QUERIES ? a.k : a.q, OF_QUERIES ? a.v : a.d_o, a.query(block.queries.first),
                                    {other.first, other.count, stride}, shared_address(shared), end};
     for (uint32_t i = 0; i < BWD_AHEAD; i++) passing.copy(begin + i * STEP);
-    const BiasRow near = {(float*)(shared + BWD_PLACES * PLACE_BYTES), (int)bias.reach};
-    float* const folded = near.row + near.length() + bias.buckets;
-    const BiasGrad grad = {near, folded + warps * 8 * FOLDED, graded ? warps : 0};
+    float* const folded = (float*)(shared + BWD_PLACES * PLACE_BYTES);
+    const BiasRow near = {folded + warps * 8 * FOLDED, (int)bias.reach};
+    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? warps : 0};
     near.begin(bias, blockDim.x);
     grad.clear();
     __syncthreads();

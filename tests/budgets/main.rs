@@ -2,6 +2,8 @@
 //! noise.
 
 mod attention;
+mod attention_bwd;
+mod losses;
 mod products;
 mod training;
 
