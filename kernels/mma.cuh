@@ -145,6 +145,11 @@ template <uint32_t COLS> struct Tile {
         return f;
     }
     // Its transpose: 16 columns of the tile are the rows, and 16 rows the terms.
+    __device__ Left left_transposed(uint32_t row, uint32_t col) const {
+        Left f;
+        load_matrices_transposed(f.r, lane_address(row, col, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
+        return f;
+    }
     __device__ Right right_transposed(uint32_t row, uint32_t col) const {
         Right f;
         load_matrices_transposed(f.r, lane_address(row, col, lane() % 16, lane() / 16));

@@ -41,6 +41,7 @@ mod score;
 mod score_bwd;
 mod square_sum;
 mod staging;
+mod sum_rows;
 mod top_m;
 
 use std::marker::PhantomData;

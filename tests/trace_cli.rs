@@ -65,7 +65,6 @@ fn machines_that_cannot_be_had_are_refused() {
     };
     refused(&["--backend", "cpu", "--precision", "bf16"], &["--precision bf16", "f32 or f64"]);
     refused(&["--backend", "emulated", "--precision", "f64"], &["--precision f64", "f32 and bf16"]);
-    refused(&["--backend", "emulated", "--backward"], &["gradients", "CPU alone"]);
     if let Err(why) = glimmer::cuda::probe() {
         let why = why.to_string();
         refused(&["--backend", "cuda"], &["--backend cuda", &why]);

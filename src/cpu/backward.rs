@@ -7,7 +7,7 @@ use super::{
     gather, geglu, join, linear, rms_norm, score,
 };
 use crate::backend::{
-    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
     ScorerGrad, Segments, Selection,
 };
 
@@ -125,7 +125,7 @@ impl<T: Real> Backward for Cpu<T> {
         Ok(elementwise::square_sum(&grad.buf))
     }
 
-    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
-        adafactor::adafactor(w, grad, moments, step);
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
+        adafactor::adafactor(w, grad, &mut state.moments, step);
     }
 }

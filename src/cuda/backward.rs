@@ -7,7 +7,7 @@ use super::{
     gather_bwd, join_bwd, linear_bwd, rms_norm_bwd, score_bwd, square_sum,
 };
 use crate::backend::{
-    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
     ScorerGrad, Segments, Selection,
 };
 
@@ -25,7 +25,7 @@ impl<E: Float> Backward for Cuda<E> {
     }
 
     fn clear(&self, grad: &mut Grad<Self>) {
-        elementwise::clear(self, &mut grad.buf);
+        elementwise::clear(&mut grad.buf);
     }
 
     fn dropout(&self, x: &mut Mat<Self>, mask: &Dropout) {
@@ -48,7 +48,7 @@ impl<E: Float> Backward for Cuda<E> {
 
     fn linear_bwd(&self, dy: &Mat<Self>, x: &Mat<Self>, w: &Mat<Self>, dw: &mut Grad<Self>) -> Mat<Self> {
         linear_bwd::linear_dw(self, dy, x, dw);
-        linear_bwd::linear_dx(self, dy, w)
+        linear_bwd::linear_dx(self, dy, x, w)
     }
 
     fn gate(&self, a: &Mat<Self>, b: &Mat<Self>) -> Mat<Self> {
@@ -103,7 +103,7 @@ impl<E: Float> Backward for Cuda<E> {
         square_sum::square_sum(self, grad)
     }
 
-    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
-        adafactor::adafactor(self, w, grad, moments, step);
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
+        adafactor::adafactor(self, w, grad, state, step);
     }
 }

@@ -30,6 +30,16 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "adafactor" {
+        plain AdafactorSquares = "adafactor_squares",
+        plain AdafactorMoment = "adafactor_moment",
+        typed AdafactorSizes = "adafactor_sizes",
+        typed AdafactorWholeSizes = "adafactor_whole_sizes",
+        plain AdafactorRate = "adafactor_rate",
+        typed AdafactorStep = "adafactor_step",
+        typed AdafactorWholeStep = "adafactor_whole_step",
+    }
+    "add" { typed Add = "add" }
     "append" { typed Append = "append" }
     "attention" {
         plain AttentionLarge = "attention_tile128_bf16",
@@ -68,8 +78,12 @@ kernels! {
     }
     "dequantise" { typed Dequantise = "dequantise" }
     "distill" { typed Distill = "distill" }
+    "dropout" { typed Dropout = "dropout" }
     "embed" { typed Embed = "embed" }
+    "embed_bwd" { plain EmbedOrder = "embed_order", typed EmbedBwd = "embed_bwd" }
+    "gate" { typed Gate = "gate", typed GateBwd = "gate_bwd" }
     "gather" { typed Gather = "gather" }
+    "gather_bwd" { typed GatherBwd = "gather_bwd" }
     "geglu" {
         plain GegluLarge = "geglu_tile128x256_bf16",
         plain GegluMedium = "geglu_tile128x128_bf16",
@@ -79,6 +93,7 @@ kernels! {
         typed GegluPlainFew = "geglu_plain8",
     }
     "join" { typed Join = "join" }
+    "join_bwd" { typed JoinBwd = "join_bwd" }
     "linear" {
         plain LinearLarge = "linear_tile128x256_bf16",
         plain LinearMedium = "linear_tile128x128_bf16",
@@ -99,6 +114,19 @@ kernels! {
         typed LinearReluPlain = "linear_relu_plain64",
         typed LinearReluPlainFew = "linear_relu_plain8",
     }
+    "linear_dw" {
+        plain LinearDwLarge = "linear_dw_tile128x256_bf16",
+        plain LinearDwMedium = "linear_dw_tile128x128_bf16",
+        plain LinearDwSmall = "linear_dw_tile64x64_bf16",
+        typed LinearDwPlain = "linear_dw_plain64",
+    }
+    "linear_dx" {
+        plain LinearDxLarge = "linear_dx_tile128x256_bf16",
+        plain LinearDxMedium = "linear_dx_tile128x128_bf16",
+        plain LinearDxSmall = "linear_dx_tile64x64_bf16",
+        typed LinearDxPlain = "linear_dx_plain64",
+        typed LinearDxPlainFew = "linear_dx_plain8",
+    }
     "log_prob" { typed LogProb = "log_prob" }
     "mean_pool" { typed MeanPool = "mean_pool" }
     "merge" { plain Merge = "merge" }
@@ -110,8 +138,11 @@ kernels! {
         plain Predict = "predict",
     }
     "rms_norm" { typed RmsNorm = "rms_norm" }
+    "rms_norm_bwd" { typed RmsNormBwd = "rms_norm_bwd" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
     "score_bwd" { typed ScoreBwd = "score_bwd", typed ScoreBwdSums = "score_bwd_sums" }
+    "square_sum" { plain SquareSum = "square_sum" }
+    "sum_rows" { plain SumRows = "sum_rows" }
     "top_m" { typed TopM = "top_m" }
 }
 

@@ -5,6 +5,7 @@ mod attention;
 mod attention_bwd;
 mod losses;
 mod products;
+mod training;
 
 use glimmer::cuda::{Cuda, Float, probe};
 use glimmer_emulator::Emulator;

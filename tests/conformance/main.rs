@@ -164,6 +164,8 @@ conformance! {
 macro_rules! emulated_training {
     ($($machine:ident: $type:ty;)*) => {
         conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
+            adafactor::adafactor,
+            adafactor::adafactor_of_nothing,
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
             attention_bwd::encoder_bwd,
@@ -173,7 +175,18 @@ macro_rules! emulated_training {
             losses::distill,
             losses::distill_of_equal_distributions,
             losses::distill_of_far_scores,
+            products_bwd::gate,
+            products_bwd::gate_far_from_zero,
+            products_bwd::linear_bwd,
+            products_bwd::rms_norm_bwd,
+            products_bwd::rms_norm_bwd_of_huge_and_tiny_rows,
+            rows_bwd::dropout,
+            rows_bwd::embed_bwd,
+            rows_bwd::gather_bwd,
+            rows_bwd::join_bwd,
+            rows_bwd::passes,
             rows_bwd::score_bwd,
+            rows_bwd::square_sum_of_many,
         ])* }
     };
 }

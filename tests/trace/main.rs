@@ -142,3 +142,8 @@ fn f64_gradients_match_the_reference() {
 fn layers_that_run_again_have_the_same_gradients() {
     gradients_match_reference(Cpu::<f64>::default, Recompute::Layers, 1e-6);
 }
+
+#[test]
+fn emulated_f32_gradients_match_the_reference() {
+    gradients_match_reference(emulated::machine::<f32>, Recompute::Nothing, 1e-4);
+}
