@@ -32,7 +32,7 @@ template <uint32_t WIDTH> struct StripBwd {
     }
 };
 
-// Widens a row's share of a gradient into memory.
+// Narrows a strip's sums, from row `row` of `rows` on.
 template <class T, uint32_t WIDTH, class Sums>
 __device__ __forceinline__ void write(T* to, const Sums& sums, Span rows, uint32_t row, uint32_t width) {
     constexpr uint32_t ROWS = StripBwd<WIDTH>::ROWS;
@@ -57,10 +57,11 @@ __device__ __forceinline__ void measure(StripBwd<WIDTH>& strip, const AttentionB
         strip.log_sum[i] = strip.delta[i] = 0;
         if (row + i >= queries.count) continue;
         const size_t place = (size_t)(queries.first + row + i) * gridDim.y + blockIdx.y;
+        const float* const own = d_o.at + (warp_row + i) * WIDTH;
         float sum = 0;
 #pragma unroll
         for (uint32_t j = 0; j < COLUMNS<WIDTH>; j++) {
-            if (column(j) < width) sum += d_o.at[(warp_row + i) * WIDTH + column(j)] * widen(a.o[place * width + column(j)]);
+            if (column(j) < width) sum += own[column(j)] * widen(a.o[place * width + column(j)]);
         }
         strip.delta[i] = warp_sum(sum);
         strip.log_sum[i] = a.log_sum[place] * LOG2_E;

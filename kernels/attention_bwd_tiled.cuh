@@ -1,8 +1,8 @@
 // The backward pass of attention on tensor cores: bf16, heads of 64.
 //
-// Whichever side a block owns, a warp has 16 rows of it in registers, and the other side goes by in steps of 32, three of
-// them on their way while the warps are at one. As in plain arithmetic, x = own₀·passing₀ᵀ are logits and
-// y = own₁·passing₁ᵀ gradients of weights, where 0 is q or k and 1 is do or v, and a warp has 16 × 16 of each at a time.
+// Whichever side a block owns, a warp has 16 rows of it in registers, and the other side goes by in steps of 32, three
+// of them on their way while the warps are at one. As in plain arithmetic, x = own₀·passing₀ᵀ are logits and
+// y = own₁·passing₁ᵀ gradients of weights, where 0 is q or k and 1 is do or v; a warp has 16 × 16 of each at a time.
 #pragma once
 
 #include "attention_bwd.cuh"
@@ -63,7 +63,8 @@ __device__ __forceinline__ float dot(uint4 a, uint4 b, float sum) {
 }
 
 // Fills a strip with queries from `row` on and their gradients; and leaves their numbers to the keys.
-__device__ __forceinline__ void begin_queries(StripBwd& strip, const AttentionBwd<bf16>& a, Head queries, uint32_t row) {
+__device__ __forceinline__ void begin_queries(StripBwd& strip, const AttentionBwd<bf16>& a, Head queries,
+                                              uint32_t row) {
     float delta = 0;
 #pragma unroll
     for (uint32_t i = 0; i < WIDTH / 16; i++) {
@@ -157,8 +158,8 @@ struct Kept {
         for (uint32_t c = 0; c < 2; c++) draw(bits[c], mask, query + lane() / 4, key + c * 8);
     }
 
-    // Rows are keys, columns queries. Four lanes share the words of their queries, each for a key of its own: a lane draws
-    // two of eight and keeps its 16 bits of all of them.
+    // Rows are keys, columns queries. Four lanes share the words of their queries, each for a key of its own: a lane
+    // draws two of eight and keeps its 16 bits of all of them.
     __device__ __forceinline__ void draw_cols(const Mask& mask, uint32_t query, uint32_t key) {
         const uint32_t low = lane() / 4 % 2, high = lane() / 8 % 2;
         const uint32_t row = (query + high * 8 + lane() % 4 * 2 + low) * gridDim.y + blockIdx.y;
@@ -190,8 +191,8 @@ struct Kept {
 };
 
 // The sums along the diagonals of a 16 × 16 block of gradients of logits, whose rows are queries, to the row of sums at
-// `corner`. What lies on one diagonal of the block's quarters is added first, and then, in the warp's own 8 × 24 numbers
-// of shared memory, a lane adds a diagonal.
+// `corner`. What lies on one diagonal of the block's quarters is added first, and then, in the warp's own 8 × 24
+// numbers of shared memory, a lane adds a diagonal.
 constexpr uint32_t FOLDED = 24;
 __device__ __forceinline__ void add_diagonals(Sum& ds, float* folded, float* corner) {
     float2* const own = (float2*)(folded + lane() / 4 * FOLDED) + lane() % 4;
@@ -237,11 +238,12 @@ template <Side SIDE> struct BlockBwd {
     }
 };
 
-// Turns logits x and gradients y of the masked weights into gradients of logits and masked weights. `numbers` are of the
-// lane's four columns, for keys; `diagonal` is the bias at the lane's first element.
+// Turns logits x and gradients y of the masked weights into gradients of logits and masked weights. `numbers` are of
+// the lane's four columns, for keys; `diagonal` is the bias at the lane's first element.
 template <Side SIDE, Weights WEIGHTS>
-__device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, const BlockBwd<SIDE>& block, uint32_t first,
-                                       const float4 (&numbers)[2], const float* diagonal, const Mask& mask) {
+__device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, const BlockBwd<SIDE>& block,
+                                       uint32_t first, const float4 (&numbers)[2], const float* diagonal,
+                                       const Mask& mask) {
     constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
     Kept kept;
     if constexpr (WEIGHTS == Weights::MASKED) {
@@ -268,7 +270,8 @@ __device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, co
 }
 
 // sum += weights·passing
-__device__ __forceinline__ void accumulate(Sum (&sum)[WIDTH / 16], const Sum& weights, Tile<WIDTH> passing, uint32_t row) {
+__device__ __forceinline__ void accumulate(Sum (&sum)[WIDTH / 16], const Sum& weights, Tile<WIDTH> passing,
+                                           uint32_t row) {
     const Left left = narrow(weights);
 #pragma unroll
     for (uint32_t i = 0; i < WIDTH / 16; i++) multiply(sum[i], left, passing.right_transposed(row, i * 16));
@@ -282,8 +285,8 @@ struct Helpers {
     float* sums;    // of the warp, by distance; null where there is no gradient of a bias
 };
 
-// 16 rows of the other side, from `row_0` on of one tile and from `row_1` on of another. `numbers` is where those of the
-// piece's queries are in shared memory; of keys alone.
+// 16 rows of the other side, from `row_0` on of one tile and from `row_1` on of another. `numbers` is where those of
+// the piece's queries are in shared memory; of keys alone.
 struct Piece {
     uint32_t first;
     Tile<WIDTH> tile_0, tile_1;
@@ -371,8 +374,9 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
         const uint32_t place = passing.place(first);
         for (uint32_t part = 0; part < STEP; part += PIECE) {
             if (block.row >= own.count || first + part >= end || !block.sees(first + part)) continue;
-            const uint32_t numbers = place + 2 * TILE_BYTES + part * sizeof(float2);
-            add<SIDE, WEIGHTS>(strip, block, {first + part, {place}, {place + TILE_BYTES}, part, part, numbers}, helpers);
+            const uint32_t numbers = place + 2 * TILE_BYTES + part * (uint32_t)sizeof(float2);
+            const Piece piece = {first + part, {place}, {place + TILE_BYTES}, part, part, numbers};
+            add<SIDE, WEIGHTS>(strip, block, piece, helpers);
         }
     }
     store<SIDE>(strip, a, rows, block.row);

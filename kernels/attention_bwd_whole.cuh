@@ -49,7 +49,8 @@ struct Whole {
 
     // The values of piece `i` of the keys, in turns.
     __device__ __forceinline__ void copy_values(const AttentionBwd<bf16>& a, uint32_t i) const {
-        copy_head({values.address + i % VALUES_PLACES * VALUES_BYTES}, a.v, keys, i % pieces_of(keys.count) * PIECE, PIECE);
+        const Tile<WIDTH> place = {values.address + i % VALUES_PLACES * VALUES_BYTES};
+        copy_head(place, a.v, keys, i % pieces_of(keys.count) * PIECE, PIECE);
         commit_copies();
     }
 
