@@ -70,7 +70,7 @@ __device__ __forceinline__ void add_rows(const T* __restrict__ dy, const uint32_
                                          float* __restrict__ to, uint32_t d) {
     for (uint32_t i = threadIdx.x; i < d / N; i += ROW_THREADS) {
         Pack<N> sum = load_quad<N>(to, i);
-#pragma unroll 4
+#pragma unroll 2
         for (uint32_t k = 0; k < count; k++) {
             const Pack<N> more = load_quad<N>(dy + (size_t)rows[k] * d, i);
 #pragma unroll
