@@ -49,28 +49,34 @@ extern "C" __global__ void __launch_bounds__(THREADS)
 
 constexpr uint32_t ROW_THREADS = 128;
 
-// The end of the run of equal ids that begins at `first`; all lanes of a warp call it.
+// The end of the run of equal ids that begins at `first`, or `first` if none does. All lanes of a warp call it.
 __device__ __forceinline__ uint32_t end_of_run(const uint32_t* sorted, uint32_t first, uint32_t count) {
-    const uint32_t id = sorted[first], lane = threadIdx.x % WARP;
+    // Most runs are short: neighbours first, and then as many as a warp sees.
+    const uint32_t lane = threadIdx.x % WARP, place = first + lane - 1;
+    const uint32_t id = lane < 3 && place < count ? sorted[place] : 0xffffffffu;
+    const uint32_t own = __shfl_sync(ALL_LANES, id, 1);
+    if (first > 0 && __shfl_sync(ALL_LANES, id, 0) == own) return first;
+    if (__shfl_sync(ALL_LANES, id, 2) != own) return first + 1;
     for (uint32_t start = first;; start += WARP) {
-        const bool same = start + lane < count && sorted[start + lane] == id;
+        const bool same = start + lane < count && sorted[start + lane] == own;
         const uint32_t others = ~__ballot_sync(ALL_LANES, same);
         if (others != 0) return start + __ffs(others) - 1;
     }
 }
 
+// Adds these rows of dy to a row of the table.
 template <int N, class T>
-__device__ __forceinline__ void add_rows(const T* __restrict__ dy, const uint32_t* __restrict__ order, uint32_t first,
-                                         uint32_t end, float* __restrict__ row, uint32_t d) {
+__device__ __forceinline__ void add_rows(const T* __restrict__ dy, const uint32_t* rows, uint32_t count,
+                                         float* __restrict__ to, uint32_t d) {
     for (uint32_t i = threadIdx.x; i < d / N; i += ROW_THREADS) {
-        Pack<N> sum = load_quad<N>(row, i);
-#pragma unroll 4
-        for (uint32_t place = first; place < end; place++) {
-            const Pack<N> more = load_quad<N>(dy + (size_t)order[place] * d, i);
+        Pack<N> sum = load_quad<N>(to, i);
+#pragma unroll 2
+        for (uint32_t k = 0; k < count; k++) {
+            const Pack<N> more = load_quad<N>(dy + (size_t)rows[k] * d, i);
 #pragma unroll
             for (int n = 0; n < N; n++) sum[n] += more[n];
         }
-        store_quad<N>(row, i, sum);
+        store_quad<N>(to, i, sum);
     }
 }
 
@@ -78,14 +84,29 @@ template <class T>
 __device__ void embed_bwd(const T* __restrict__ dy, const uint32_t* __restrict__ order,
                           const uint32_t* __restrict__ sorted, float* __restrict__ dtable, uint32_t d, uint32_t bound,
                           const uint32_t* live) {
+    __shared__ uint32_t rows[ROW_THREADS], run[2];
     const uint32_t first = blockIdx.x, count = true_rows(bound, live);
-    if (first >= count || (first > 0 && sorted[first - 1] == sorted[first])) return;
-    const uint32_t end = end_of_run(sorted, first, count);
-    float* row = dtable + (size_t)sorted[first] * d;
-    if (d % 4 == 0) {
-        add_rows<4>(dy, order, first, end, row, d);
-    } else {
-        add_rows<1>(dy, order, first, end, row, d);
+    if (first >= count) return;
+    if (threadIdx.x < WARP) {
+        const uint32_t end = end_of_run(sorted, first, count);
+        if (threadIdx.x == 0) {
+            run[0] = end;
+            run[1] = end == first ? 0 : sorted[first];
+        }
+    }
+    __syncthreads();
+    const uint32_t end = run[0];
+    float* const to = dtable + (size_t)run[1] * d;
+    for (uint32_t start = first; start < end; start += ROW_THREADS) {
+        const uint32_t many = min(end - start, ROW_THREADS);
+        if (threadIdx.x < many) rows[threadIdx.x] = order[start + threadIdx.x];
+        __syncthreads();
+        if (d % 4 == 0) {
+            add_rows<4>(dy, rows, many, to, d);
+        } else {
+            add_rows<1>(dy, rows, many, to, d);
+        }
+        __syncthreads();
     }
 }
 

@@ -115,7 +115,7 @@ fn passes_over_rows_move_the_least_bytes() {
 #[test]
 fn joining_backward_moves_the_least_bytes() {
     let counted = Counted::<bf16>::new();
-    let (asked, d) = (32, 512);
+    let (asked, d) = (32, 1024);
     let be = &counted.be;
     let (question, passage) = (zeros(be, asked, d), zeros(be, ROWS, d));
     let (question_rows, passage_rows) = (Segments::packed(be, [asked]), Segments::equal(be, 4, TOKENS));
@@ -143,7 +143,10 @@ fn the_gradient_of_the_embedding_moves_the_least_bytes() {
     let counters = counted.count(|be| be.embed_bwd(&dy, &uploaded, &mut table));
     ids.sort_unstable();
     ids.dedup();
-    check_rows("embed_bwd", d, ROWS * d * 2 + ids.len() * d * 8, &counters);
+    let least = ROWS * d * 2 + ids.len() * d * 8;
+    assert_within("embed_bwd: traffic", global_bytes(&counters) / least as f64, 1.05);
+    // What sorts ids writes them where they belong, which is anywhere.
+    assert_smooth("embed_bwd", &counters[1..]);
 }
 
 /// Moments of rows and columns need all of the gradient, the size of the update needs all moments, and the step needs that

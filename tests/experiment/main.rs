@@ -1,6 +1,7 @@
 //! Training runs, in the library and as a process.
 
 #[path = "../common/emulated.rs"]
+#[allow(dead_code, reason = "schedules are other tests' business")]
 mod emulated;
 #[path = "../common/process.rs"]
 mod process;
