@@ -10,10 +10,13 @@ const THREADS: usize = 512;
 /// Threads of a block that adds up segments; `kernels/score_bwd.cu` has the same.
 const SUM_THREADS: usize = 128;
 
+/// The operands of `score`.
+type Scored<'a, E> = (&'a Mat<Cuda<E>>, &'a Segments<Cuda<E>>, Scorer<'a, Cuda<E>>);
+
 pub(super) fn score_bwd<E: Float>(
     be: &Cuda<E>,
     ds: &Mat<Cuda<E>>,
-    (x, rows, scorer): (&Mat<Cuda<E>>, &Segments<Cuda<E>>, Scorer<'_, Cuda<E>>),
+    (x, rows, scorer): Scored<'_, E>,
     dscorer: ScorerGrad<'_, Cuda<E>>,
     dx: &mut Mat<Cuda<E>>,
 ) {
