@@ -10,8 +10,8 @@ use crate::check::{Fault, Kind};
 use crate::memory::Memory;
 use crate::ptx::{self, Linkage, ParseError, Space, Value, Variable};
 
-/// A PTX file, parsed and decoded.
-#[derive(Debug)]
+/// A PTX file, parsed and decoded. Clones share their variables' places.
+#[derive(Clone, Debug)]
 pub struct Module {
     kernels: BTreeMap<String, Arc<Kernel>>,
     variables: Vec<Variable>,

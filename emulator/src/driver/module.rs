@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 use super::context::{self, Context};
 use super::function::{self, Function};
@@ -17,6 +17,20 @@ const ERROR_LOG_BYTES: c_int = 6;
 const PTX_VERSION: (u32, u32) = (9, 0);
 
 static MODULES: Table<Module> = Table::new("module");
+
+/// Code without variables, by its PTX. It is the same in every context, and tests that make one each load it often.
+static PARSED: LazyLock<Mutex<HashMap<String, crate::Module>>> = LazyLock::new(Mutex::default);
+
+fn parse(ptx: &str) -> Outcome<crate::Module> {
+    if let Some(known) = lock(&PARSED).get(ptx) {
+        return Ok(known.clone());
+    }
+    let code = crate::Module::parse(ptx).map_err(|error| Status::InvalidPtx.because(error.to_string()))?;
+    if code.globals().next().is_none() {
+        lock(&PARSED).insert(ptx.into(), code.clone());
+    }
+    Ok(code)
+}
 
 /// A module of a context.
 pub struct Module {
@@ -35,7 +49,7 @@ impl Module {
     /// Parses PTX and places its variables in a context's memory.
     pub fn load(context: &Context, ptx: &str) -> Outcome<Arc<Self>> {
         check_header(context, ptx)?;
-        let mut code = crate::Module::parse(ptx).map_err(|error| Status::InvalidPtx.because(error.to_string()))?;
+        let mut code = parse(ptx)?;
         code.place_globals(&context.memory).map_err(|fault| Status::OutOfMemory.because(fault.to_string()))?;
         let handle = fresh();
         let module = Self { handle, context: context.handle, ptx: ptx.into(), code, functions: Mutex::default() };
