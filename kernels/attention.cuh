@@ -58,10 +58,10 @@ template <class T> struct Bias {
     __device__ __forceinline__ float of_bucket(uint32_t b) const { return widen(table[b * heads + head]) * LOG2_E; }
 };
 
-// The same in shared memory, for tiles of at most 32 queries and 32 keys. A tile farther from the diagonal than
+// The same in shared memory, for tiles of at most EDGE queries and EDGE keys. A tile farther from the diagonal than
 // anything changes is taken for one that lies `SPREAD` beyond the reach: so the row has an end.
-struct BiasRow {
-    static constexpr int SPREAD = 31;  // from the distance of a tile's corner to that of any of its elements
+template <int EDGE = 32> struct BiasRow {
+    static constexpr int SPREAD = EDGE - 1;  // from the distance of a tile's corner to that of any of its elements
 
     float* row;
     int reach;  // 0 without a bias

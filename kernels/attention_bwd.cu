@@ -2,14 +2,14 @@
 // z what a mask multiplies them by, and δ_i = ⟨do_i, o_i⟩, for each head: dv_t = Σ_i z_it·p_it·do_i,
 // ds_it = p_it·(z_it·⟨do_i, v_t⟩ − δ_i), dq_i = Σ_t ds_it·k_t, dk_t = Σ_i ds_it·q_i, dtable[bucket(t − i)] += ds_it.
 #include "attention_bwd_plain.cuh"
-#include "attention_bwd_tiled.cuh"
+#include "attention_bwd_whole.cuh"
 
 // Block (x, y, z) has the x-th tile of rows, of queries or of keys, of head y of segment z.
-#define PARAMETERS(T)                                                                                                  \
-    (const T* q, const T* k, const T* v, const T* o, const T* d_o, const float* log_sum, float2* of_query, T* dq, T* dk, \
-     T* dv, float* dbias, const uint32_t* rows, const uint32_t* cols, uint32_t n, const T* table,                      \
+#define PARAMETERS(T, ...)                                                                                             \
+    (const T* q, const T* k, const T* v, const T* o, const T* d_o, const float* log_sum, float2* of_query, T* dq,      \
+     T* dk, T* dv, float* dbias, const uint32_t* rows, const uint32_t* cols, uint32_t n, const T* table,               \
      const uint16_t* bucket, uint32_t buckets, uint32_t reach, uint32_t causal, uint32_t width, uint64_t stream,       \
-     uint32_t threshold, float scale)
+     uint32_t threshold, float scale, ##__VA_ARGS__)
 #define OPERANDS                                                                                                       \
     {q, k, v, o, d_o, log_sum, of_query, dq, dk, dv, dbias, rows, cols, n},                                            \
         {table, bucket, buckets, reach, gridDim.y, blockIdx.y}, causal != 0, { stream, threshold, scale }
@@ -43,6 +43,10 @@ PLAIN(bf16, bf16, 256)
     extern "C" __global__ void __launch_bounds__(tiled::BWD_WARPS * WARP, 1)                                           \
         attention_bwd_keys_##NAME##_bf16 PARAMETERS(bf16) {                                                            \
         tiled::attend_bwd<Side::KEYS, tiled::Weights::WEIGHTS>(OPERANDS);                                              \
+    }                                                                                                                  \
+    extern "C" __global__ void __launch_bounds__(tiled::BWD_WARPS * WARP, 1)                                           \
+        attention_bwd_whole_##NAME##_bf16 PARAMETERS(bf16, uint32_t most_rows, uint32_t most_cols) {                   \
+        tiled::attend_bwd_whole<tiled::Weights::WEIGHTS>(OPERANDS, most_rows, most_cols);                              \
     }
 
 TILED(WHOLE, tile)
@@ -62,7 +66,9 @@ extern "C" __global__ void __launch_bounds__(TABLE_THREADS)
         float sum = 0;
         if (b < buckets) {
 #pragma unroll 4
-            for (uint32_t part = warp; part < parts; part += TABLE_THREADS / WARP) sum += own[(size_t)part * buckets + b];
+            for (uint32_t part = warp; part < parts; part += TABLE_THREADS / WARP) {
+                sum += own[(size_t)part * buckets + b];
+            }
         }
         sums[warp][lane] = sum;
         __syncthreads();

@@ -25,8 +25,8 @@ template <class T> struct AttentionBwd {
 
 // The gradient of the bias, in shared memory: rows of sums by distance, each written by some of the threads, which come
 // to one sum a bucket at the end.
-struct BiasGrad {
-    BiasRow near;  // whose places the sums have
+template <int EDGE = 32> struct BiasGrad {
+    BiasRow<EDGE> near;  // whose places the sums have
     float* sums;
     uint32_t rows;
 

@@ -32,7 +32,7 @@ template <uint32_t WIDTH> struct StripBwd {
     }
 };
 
-// Widens a row's share of a gradient into memory.
+// Narrows a strip's sums, from row `row` of `rows` on.
 template <class T, uint32_t WIDTH, class Sums>
 __device__ __forceinline__ void write(T* to, const Sums& sums, Span rows, uint32_t row, uint32_t width) {
     constexpr uint32_t ROWS = StripBwd<WIDTH>::ROWS;
@@ -57,10 +57,11 @@ __device__ __forceinline__ void measure(StripBwd<WIDTH>& strip, const AttentionB
         strip.log_sum[i] = strip.delta[i] = 0;
         if (row + i >= queries.count) continue;
         const size_t place = (size_t)(queries.first + row + i) * gridDim.y + blockIdx.y;
+        const float* const own = d_o.at + (warp_row + i) * WIDTH;
         float sum = 0;
 #pragma unroll
         for (uint32_t j = 0; j < COLUMNS<WIDTH>; j++) {
-            if (column(j) < width) sum += d_o.at[(warp_row + i) * WIDTH + column(j)] * widen(a.o[place * width + column(j)]);
+            if (column(j) < width) sum += own[column(j)] * widen(a.o[place * width + column(j)]);
         }
         strip.delta[i] = warp_sum(sum);
         strip.log_sum[i] = a.log_sum[place] * LOG2_E;
@@ -70,7 +71,7 @@ __device__ __forceinline__ void measure(StripBwd<WIDTH>& strip, const AttentionB
 
 // Adds up the tile of gradients of logits whose first key and query `key` and `query` are, along its diagonals.
 template <class Weighted>
-__device__ __forceinline__ void add_diagonals(const BiasGrad& grad, Weighted ds, uint32_t key, uint32_t query) {
+__device__ __forceinline__ void add_diagonals(const BiasGrad<>& grad, Weighted ds, uint32_t key, uint32_t query) {
     constexpr int ROWS = Weighted::LENGTH / STEP;
     const int diagonal = (int)threadIdx.x - (ROWS - 1);
     if (diagonal >= (int)STEP) return;
@@ -95,15 +96,15 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<T>& a, const Bias<
     const uint32_t block_row = blockIdx.x * Warp::BLOCK_ROWS, row = block_row + warp_row;
     const bool graded = OF_QUERIES && bias.table != nullptr;
     if (block_row >= own.count) {
-        if (graded) BiasGrad::write_nothing(bias, a.dbias);
+        if (graded) BiasGrad<>::write_nothing(bias, a.dbias);
         return;
     }
 
     const typename Warp::Own own_0 = {floats}, own_1 = {own_0.at + own_0.LENGTH};
     const Tile<WIDTH> tile_0 = {own_1.at + own_1.LENGTH}, tile_1 = {tile_0.at + tile_0.LENGTH};
     const typename Warp::Weighted ds = {tile_1.at + tile_1.LENGTH}, weights = {ds.at + ds.LENGTH};
-    const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
-    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? 1u : 0u};
+    const BiasRow<> near = {weights.at + weights.LENGTH, (int)bias.reach};
+    const BiasGrad<> grad = {near, near.row + near.length() + bias.buckets, graded ? 1u : 0u};
     const size_t stride = (size_t)gridDim.y * width, head = blockIdx.y * width;
     const size_t from = (own.first + block_row) * stride + head;
     own_0.fill((OF_QUERIES ? a.q : a.k) + from, stride, own.count - block_row, width);

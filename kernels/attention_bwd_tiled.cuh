@@ -1,8 +1,8 @@
 // The backward pass of attention on tensor cores: bf16, heads of 64.
 //
-// Whichever side a block owns, a warp has 16 rows of it in registers, and the other side goes by in steps of 32, three of
-// them on their way while the warps are at one. As in plain arithmetic, x = own₀·passing₀ᵀ are logits and
-// y = own₁·passing₁ᵀ gradients of weights, where 0 is q or k and 1 is do or v, and a warp has 16 × 16 of each at a time.
+// Whichever side a block owns, a warp has 16 rows of it in registers, and the other side goes by in steps of 32, three
+// of them on their way while the warps are at one. As in plain arithmetic, x = own₀·passing₀ᵀ are logits and
+// y = own₁·passing₁ᵀ gradients of weights, where 0 is q or k and 1 is do or v; a warp has 16 × 16 of each at a time.
 #pragma once
 
 #include "attention_bwd.cuh"
@@ -63,7 +63,8 @@ __device__ __forceinline__ float dot(uint4 a, uint4 b, float sum) {
 }
 
 // Fills a strip with queries from `row` on and their gradients; and leaves their numbers to the keys.
-__device__ __forceinline__ void begin_queries(StripBwd& strip, const AttentionBwd<bf16>& a, Head queries, uint32_t row) {
+__device__ __forceinline__ void begin_queries(StripBwd& strip, const AttentionBwd<bf16>& a, Head queries,
+                                              uint32_t row) {
     float delta = 0;
 #pragma unroll
     for (uint32_t i = 0; i < WIDTH / 16; i++) {
@@ -123,18 +124,17 @@ template <Side SIDE> struct Passing {
         }
         commit_copies();
     }
-
-    // Of two neighbouring queries of a step, the first an even one.
-    __device__ __forceinline__ float4 numbers(uint32_t first, uint32_t query) const {
-        float4 x;
-        const uint32_t address = place(first) + 2 * TILE_BYTES + query * sizeof(float2);
-        asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
-                     : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
-                     : "r"(address)
-                     : "memory");
-        return x;
-    }
 };
+
+// The numbers of two neighbouring queries, the first an even one, of those from `numbers` on in shared memory.
+__device__ __forceinline__ float4 load_numbers(uint32_t numbers, uint32_t query) {
+    float4 x;
+    asm volatile("ld.shared.v4.f32 {%0, %1, %2, %3}, [%4];"
+                 : "=f"(x.x), "=f"(x.y), "=f"(x.z), "=f"(x.w)
+                 : "r"(numbers + query * (uint32_t)sizeof(float2))
+                 : "memory");
+    return x;
+}
 
 // f(c, i, j) for a lane's elements of a 16 × 16 block: row lane/4 + 8·j, column 8·c + lane%4·2 + i.
 template <class F> __device__ __forceinline__ void each_element(F f) {
@@ -158,8 +158,8 @@ struct Kept {
         for (uint32_t c = 0; c < 2; c++) draw(bits[c], mask, query + lane() / 4, key + c * 8);
     }
 
-    // Rows are keys, columns queries. Four lanes share the words of their queries, each for a key of its own: a lane draws
-    // two of eight and keeps its 16 bits of all of them.
+    // Rows are keys, columns queries. Four lanes share the words of their queries, each for a key of its own: a lane
+    // draws two of eight and keeps its 16 bits of all of them.
     __device__ __forceinline__ void draw_cols(const Mask& mask, uint32_t query, uint32_t key) {
         const uint32_t low = lane() / 4 % 2, high = lane() / 8 % 2;
         const uint32_t row = (query + high * 8 + lane() % 4 * 2 + low) * gridDim.y + blockIdx.y;
@@ -191,8 +191,8 @@ struct Kept {
 };
 
 // The sums along the diagonals of a 16 × 16 block of gradients of logits, whose rows are queries, to the row of sums at
-// `corner`. What lies on one diagonal of the block's quarters is added first, and then, in the warp's own 8 × 24 numbers
-// of shared memory, a lane adds a diagonal.
+// `corner`. What lies on one diagonal of the block's quarters is added first, and then, in the warp's own 8 × 24
+// numbers of shared memory, a lane adds a diagonal.
 constexpr uint32_t FOLDED = 24;
 __device__ __forceinline__ void add_diagonals(Sum& ds, float* folded, float* corner) {
     float2* const own = (float2*)(folded + lane() / 4 * FOLDED) + lane() % 4;
@@ -238,11 +238,12 @@ template <Side SIDE> struct BlockBwd {
     }
 };
 
-// Turns logits x and gradients y of the masked weights into gradients of logits and masked weights. `numbers` are of the
-// lane's four columns, for keys; `diagonal` is the bias at the lane's first element.
+// Turns logits x and gradients y of the masked weights into gradients of logits and masked weights. `numbers` are of
+// the lane's four columns, for keys; `diagonal` is the bias at the lane's first element.
 template <Side SIDE, Weights WEIGHTS>
-__device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, const BlockBwd<SIDE>& block, uint32_t first,
-                                       const float4 (&numbers)[2], const float* diagonal, const Mask& mask) {
+__device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, const BlockBwd<SIDE>& block,
+                                       uint32_t first, const float4 (&numbers)[2], const float* diagonal,
+                                       const Mask& mask) {
     constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
     Kept kept;
     if constexpr (WEIGHTS == Weights::MASKED) {
@@ -269,10 +270,63 @@ __device__ __forceinline__ void soften(Sum& x, Sum& y, const StripBwd& strip, co
 }
 
 // sum += weights·passing
-__device__ __forceinline__ void accumulate(Sum (&sum)[WIDTH / 16], const Sum& weights, Tile<WIDTH> passing, uint32_t row) {
+__device__ __forceinline__ void accumulate(Sum (&sum)[WIDTH / 16], const Sum& weights, Tile<WIDTH> passing,
+                                           uint32_t row) {
     const Left left = narrow(weights);
 #pragma unroll
     for (uint32_t i = 0; i < WIDTH / 16; i++) multiply(sum[i], left, passing.right_transposed(row, i * 16));
+}
+
+// What a warp needs besides its strip, whichever side it has.
+struct Helpers {
+    BiasRow<PIECE> near;
+    Mask mask;
+    float* folded;  // of the warp
+    float* sums;    // of the warp, by distance; null where there is no gradient of a bias
+};
+
+// 16 rows of the other side, from `row_0` on of one tile and from `row_1` on of another. `numbers` is where those of
+// the piece's queries are in shared memory; of keys alone.
+struct Piece {
+    uint32_t first;
+    Tile<WIDTH> tile_0, tile_1;
+    uint32_t row_0, row_1, numbers;
+};
+
+template <Side SIDE, Weights WEIGHTS>
+__device__ __forceinline__ void add(StripBwd& strip, const BlockBwd<SIDE>& block, const Piece& piece,
+                                    const Helpers& helpers) {
+    constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
+    Sum x = {}, y = {};
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH / 16; i++) {
+        multiply(x, strip.own[0][i], piece.tile_0.right(piece.row_0, i * 16));
+        multiply(y, strip.own[1][i], piece.tile_1.right(piece.row_1, i * 16));
+    }
+    float4 numbers[2];
+    if constexpr (!OF_QUERIES) {
+        for (uint32_t c = 0; c < 2; c++) numbers[c] = load_numbers(piece.numbers, c * 8 + lane() % 4 * 2);
+    }
+    const BiasRow<PIECE>& near = helpers.near;
+    const int across = (int)(lane() % 4 * 2) - (int)(lane() / 4);
+    const float* const diagonal = OF_QUERIES ? near.corner(piece.first, block.row) + across
+                                             : near.corner(block.row, piece.first) - across;
+    soften<SIDE, WEIGHTS>(x, y, strip, block, piece.first, numbers, diagonal, helpers.mask);
+    accumulate(strip.by_logit, x, piece.tile_0, piece.row_0);
+    if constexpr (!OF_QUERIES) accumulate(strip.by_weight, y, piece.tile_1, piece.row_1);
+    if (OF_QUERIES && helpers.sums != nullptr) {
+        add_diagonals(x, helpers.folded, helpers.sums + near.place(piece.first, block.row));
+    }
+}
+
+template <Side SIDE>
+__device__ __forceinline__ void store(const StripBwd& strip, const AttentionBwd<bf16>& a, Head rows, uint32_t row) {
+    constexpr bool OF_QUERIES = SIDE == Side::QUERIES;
+#pragma unroll
+    for (uint32_t i = 0; i < WIDTH / 16; i++) {
+        rows.store(OF_QUERIES ? a.dq : a.dk, row, i * 16, strip.by_logit[i]);
+        if constexpr (!OF_QUERIES) rows.store(a.dv, row, i * 16, strip.by_weight[i]);
+    }
 }
 
 template <Side SIDE, Weights WEIGHTS>
@@ -287,7 +341,7 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
     const Span own = block.own(), other = block.other();
     const bool graded = OF_QUERIES && bias.table != nullptr;
     if (block_row >= own.count) {
-        if (graded) BiasGrad::write_nothing(bias, a.dbias);
+        if (graded) BiasGrad<PIECE>::write_nothing(bias, a.dbias);
         return;
     }
 
@@ -298,12 +352,13 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
                                    {other.first, other.count, stride}, shared_address(shared), end};
     for (uint32_t i = 0; i < BWD_AHEAD; i++) passing.copy(begin + i * STEP);
     float* const folded = (float*)(shared + BWD_PLACES * PLACE_BYTES);
-    const BiasRow near = {folded + warps * 8 * FOLDED, (int)bias.reach};
-    const BiasGrad grad = {near, near.row + near.length() + bias.buckets, graded ? warps : 0};
+    const BiasRow<PIECE> near = {folded + warps * 8 * FOLDED, (int)bias.reach};
+    const BiasGrad<PIECE> grad = {near, near.row + near.length() + bias.buckets, graded ? warps : 0};
     near.begin(bias, blockDim.x);
     grad.clear();
     __syncthreads();
     near.finish(bias, blockDim.x);
+    const Helpers helpers = {near, mask, folded + warp * 8 * FOLDED, graded ? grad.row(warp) : nullptr};
     const Head rows = {own.first, own.count, stride};
     StripBwd strip = {};
     if constexpr (OF_QUERIES) {
@@ -317,33 +372,14 @@ __device__ __forceinline__ void attend_bwd(const AttentionBwd<bf16>& a, const Bi
         __syncthreads();
         passing.copy(first + BWD_AHEAD * STEP);
         const uint32_t place = passing.place(first);
-        const Tile<WIDTH> tile_0 = {place}, tile_1 = {place + TILE_BYTES};
         for (uint32_t part = 0; part < STEP; part += PIECE) {
-            const uint32_t piece = first + part;
-            if (block.row >= own.count || piece >= end || !block.sees(piece)) continue;
-            Sum x = {}, y = {};
-#pragma unroll
-            for (uint32_t i = 0; i < WIDTH / 16; i++) {
-                multiply(x, strip.own[0][i], tile_0.right(part, i * 16));
-                multiply(y, strip.own[1][i], tile_1.right(part, i * 16));
-            }
-            float4 numbers[2];
-            if constexpr (!OF_QUERIES) {
-                for (uint32_t c = 0; c < 2; c++) numbers[c] = passing.numbers(first, part + c * 8 + lane() % 4 * 2);
-            }
-            const int across = (int)(lane() % 4 * 2) - (int)(lane() / 4);
-            const float* diagonal = OF_QUERIES ? near.corner(piece, block.row) + across : near.corner(block.row, piece) - across;
-            soften<SIDE, WEIGHTS>(x, y, strip, block, piece, numbers, diagonal, mask);
-            accumulate(strip.by_logit, x, tile_0, part);
-            if constexpr (!OF_QUERIES) accumulate(strip.by_weight, y, tile_1, part);
-            if (graded) add_diagonals(x, folded + warp * 8 * FOLDED, grad.row(warp) + near.place(piece, block.row));
+            if (block.row >= own.count || first + part >= end || !block.sees(first + part)) continue;
+            const uint32_t numbers = place + 2 * TILE_BYTES + part * (uint32_t)sizeof(float2);
+            const Piece piece = {first + part, {place}, {place + TILE_BYTES}, part, part, numbers};
+            add<SIDE, WEIGHTS>(strip, block, piece, helpers);
         }
     }
-#pragma unroll
-    for (uint32_t i = 0; i < WIDTH / 16; i++) {
-        rows.store(OF_QUERIES ? a.dq : a.dk, block.row, i * 16, strip.by_logit[i]);
-        if constexpr (!OF_QUERIES) rows.store(a.dv, block.row, i * 16, strip.by_weight[i]);
-    }
+    store<SIDE>(strip, a, rows, block.row);
     if (graded) grad.write(bias, a.dbias);
 }
 

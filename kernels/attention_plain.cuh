@@ -179,7 +179,7 @@ __device__ __forceinline__ void attend(const Attention<T>& a, const Bias<T>& bia
     const Rows<WIDTH, WIDTH> q = {floats};
     const Tile<WIDTH> tile = {q.at + q.LENGTH};
     const Rows<STEP, STEP> weights = {tile.at + tile.LENGTH};
-    const BiasRow near = {weights.at + weights.LENGTH, (int)bias.reach};
+    const BiasRow<> near = {weights.at + weights.LENGTH, (int)bias.reach};
     q.fill(a.q + (queries.first + block_row) * stride + head, stride, queries.count - block_row, width);
     near.begin(bias, THREADS);
     __syncthreads();

@@ -280,7 +280,7 @@ __device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16
     copy_rows<B::ROWS, B::THREADS>(q_tile, a.q + head * WIDTH, queries.first + block_row, stride, left);
     commit_copies();
     for (uint32_t i = 0; i < B::AHEAD; i++) steps.copy(i * STEP, seen);
-    const BiasRow near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};
+    const BiasRow<> near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};
     near.begin(bias, B::THREADS);
     wait_for_copies<B::AHEAD>();
     __syncthreads();

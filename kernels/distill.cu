@@ -1,13 +1,8 @@
 // The divergence of each question's two distributions over its passages, rank = softmax(score/τ) and
 // lm = softmax(log p(answer)/τ), and the gradient of `scale` times their sum with respect to the scores. A warp a
 // question. They are a few numbers: so everything is in 64 bits.
-#include "element.cuh"
+#include "double.cuh"
 
-__device__ __forceinline__ double warp_sum(double x) {
-#pragma unroll
-    for (int step = WARP / 2; step > 0; step /= 2) x += __shfl_xor_sync(ALL_LANES, x, step);
-    return x;
-}
 __device__ __forceinline__ double warp_max(double x) {
 #pragma unroll
     for (int step = WARP / 2; step > 0; step /= 2) x = fmax(x, __shfl_xor_sync(ALL_LANES, x, step));
@@ -30,7 +25,8 @@ struct LogSoftmax {
 enum class Answer : uint32_t { SUM, MEAN };
 enum class Direction : uint32_t { LM_RANK, RANK_LM };
 
-__device__ __forceinline__ double log_prob_of_answer(const float* log_probs, uint32_t first, uint32_t end, Answer answer) {
+__device__ __forceinline__ double log_prob_of_answer(const float* log_probs, uint32_t first, uint32_t end,
+                                                     Answer answer) {
     double sum = 0;
     for (uint32_t token = first; token < end; token++) sum += log_probs[token];
     return answer == Answer::MEAN ? sum / max(end - first, 1u) : sum;

@@ -8,7 +8,8 @@ struct Slope {
     float ds, r, along;  // r³·⟨w ⊙ g, p⟩/d
 
     // Of thread 0's sums over the columns; `norm` of nothing is 1.
-    __device__ __forceinline__ static Slope of(float ds, float squares, float products, uint32_t d, float eps, bool normed) {
+    __device__ __forceinline__ static Slope of(float ds, float squares, float products, uint32_t d, float eps,
+                                               bool normed) {
         __shared__ float partial[2][POOL_WARPS];
         const float square = block_sum(squares, partial[0]), product = block_sum(products, partial[1]);
         const float r = normed ? rsqrtf(square / d + eps) : 1.0f;
@@ -43,6 +44,7 @@ __device__ void one_segment(const T* x, const T* w, const T* g, T* dx, float* sh
     __syncthreads();
     for (uint32_t row = first + threadIdx.x / WARP; row < end; row += POOL_WARPS) {
         T* const to = dx + (size_t)row * d;
+#pragma unroll 1
         for (uint32_t i = threadIdx.x % WARP; i < d / N; i += WARP) {
             Pack<N> sum = load<N>(to, i);
 #pragma unroll
@@ -58,7 +60,8 @@ template <class T>
 __device__ void score_bwd(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ ds,
                           const T* __restrict__ w, const T* __restrict__ g, T* dx, float* shares, uint32_t d, float eps,
                           uint32_t most) {
-    const uint32_t segment = blockIdx.x, first = offsets[segment], end = first + min(offsets[segment + 1] - first, most);
+    const uint32_t segment = blockIdx.x, first = offsets[segment];
+    const uint32_t end = first + min(offsets[segment + 1] - first, most);
     float* const share = shares + (size_t)segment * d;
     if (is_packed<T>(d)) {
         one_segment<PACK<T>>(x, w, g, dx, share, widen(ds[segment]), d, eps, first, end);

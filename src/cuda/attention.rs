@@ -73,14 +73,14 @@ impl<'a, E: Float> Distances<'a, E> {
         self.table.map_or(0, |table| table.rows)
     }
 
-    /// A row of numbers by distance: `BiasRow` in `kernels/attention.cuh`.
-    pub(super) fn row_bytes(&self) -> usize {
-        (2 * (self.reach() + 2 * 31) + 1) * size_of::<f32>()
+    /// A row of numbers by distance, for tiles of so many rows: `BiasRow` in `kernels/attention.cuh`.
+    pub(super) fn row_bytes(&self, edge: usize) -> usize {
+        (2 * (self.reach() + 2 * (edge - 1)) + 1) * size_of::<f32>()
     }
 
     /// A block's biases, by distance and by bucket.
-    pub(super) fn shared_bytes(&self) -> usize {
-        self.row_bytes() + self.count() * size_of::<f32>()
+    pub(super) fn shared_bytes(&self, edge: usize) -> usize {
+        self.row_bytes(edge) + self.count() * size_of::<f32>()
     }
 }
 
@@ -144,7 +144,7 @@ pub(super) fn attention<E: Float>(
     let distances = Distances::of(be, a);
     let grid = Grid::across([a.rows.longest.div_ceil(tiles.rows), a.heads, a.rows.count])
         .threads(tiles.threads, 1)
-        .shared(tiles.shared_bytes + distances.shared_bytes());
+        .shared(tiles.shared_bytes + distances.shared_bytes(32));
     let (stream, threshold, scale) = mask(a.dropout);
     let args = args![
         a.q,

@@ -53,6 +53,8 @@ kernels! {
         typed AttentionPlain256 = "attention_plain256",
     }
     "attention_bwd" {
+        plain AttentionBwdWhole = "attention_bwd_whole_tile_bf16",
+        plain AttentionBwdWholeMasked = "attention_bwd_whole_masked_tile_bf16",
         plain AttentionBwdQueries = "attention_bwd_queries_tile_bf16",
         plain AttentionBwdKeys = "attention_bwd_keys_tile_bf16",
         plain AttentionBwdQueriesMasked = "attention_bwd_queries_masked_tile_bf16",

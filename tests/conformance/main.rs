@@ -71,6 +71,8 @@ macro_rules! conformance {
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
             attention_bwd::encoder_bwd,
+            attention_bwd::heads_of_any_width_bwd,
+            attention_bwd::of_rows_that_the_machine_counts_bwd,
             losses::cross_entropy,
             losses::cross_entropy_of_far_logits,
             losses::distill,
@@ -168,6 +170,8 @@ macro_rules! emulated_training {
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
             attention_bwd::encoder_bwd,
+            attention_bwd::heads_of_any_width_bwd,
+            attention_bwd::of_rows_that_the_machine_counts_bwd,
             losses::cross_entropy,
             losses::cross_entropy_of_far_logits,
             losses::distill,
@@ -192,4 +196,9 @@ macro_rules! emulated_training {
 emulated_training! {
     cuda_f32_trains: f32;
     cuda_bf16_trains: half::bf16;
+}
+
+// Where blocks have little shared memory, attention's backward pass is cut into other blocks.
+conformance! {
+    narrow_cuda_bf16: crate::common::emulated::narrow_machine::<half::bf16>(), [attention_bwd::long_segments_bwd]
 }
