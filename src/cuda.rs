@@ -119,6 +119,15 @@ impl<E: Float> Cuda<E> {
         })
     }
 
+    /// The most device memory that was in use at once since the process began, in bytes: what a device has to have.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        let peak = self.queue.peak_bytes();
+        peak.map_err(|error| anyhow!("cannot ask for the device's memory: {}", probe::Failed(error)))
+    }
+
     /// Values that the operation at hand will write, all of them that are there.
     fn buffer<T: Pod>(&self, len: usize) -> Buffer<T> {
         Buffer::uninitialised(&self.queue, len)

@@ -26,7 +26,8 @@ pub(super) fn clear(buf: &mut Buffer<f32>) {
 
 pub(super) fn add<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, y: &mut Mat<Cuda<E>>) {
     assert_eq!((y.rows, y.cols), (x.rows, x.cols), "add: x and y");
-    be.launch(Kernel::Add, flat(x), args![x, &mut *y, x.cols, x.rows, x.buf.live()]);
+    let live = x.buf.live().or(y.buf.live());
+    be.launch(Kernel::Add, flat(x), args![x, &*y, x.cols, x.rows, live]);
 }
 
 /// As many threads as a matrix has packs.

@@ -191,11 +191,20 @@ impl<B: Backward> Optimiser<B> {
     }
 }
 
+fn is_factored(spec: &Spec) -> bool {
+    spec.rows.min(spec.cols) >= LEAST_TO_FACTOR
+}
+
+/// Numbers that Adafactor keeps of a parameter's gradient.
+pub(super) fn moments_of(spec: &Spec) -> usize {
+    if is_factored(spec) { spec.rows + spec.cols } else { spec.len() }
+}
+
 impl<B: Backend> Slot<B> {
     fn new(be: &B, spec: &Spec, rule: Rule) -> Self {
         let Rule::Adafactor { .. } = rule;
         let &Spec { rows, cols, .. } = spec;
-        let moments = if rows.min(cols) >= LEAST_TO_FACTOR {
+        let moments = if is_factored(spec) {
             Moments::Factored { row: Grad::zeros(be, 1, rows), col: Grad::zeros(be, 1, cols) }
         } else {
             Moments::Whole(Grad::zeros(be, rows, cols))

@@ -145,8 +145,6 @@ fn the_gradient_of_the_embedding_moves_the_least_bytes() {
     ids.dedup();
     let least = ROWS * d * 2 + ids.len() * d * 8;
     assert_within("embed_bwd: traffic", global_bytes(&counters) / least as f64, 1.05);
-    // What sorts ids writes them where they belong, which is anywhere.
-    assert_smooth("embed_bwd", &counters[1..]);
 }
 
 /// Moments of rows and columns need all of the gradient, the size of the update needs all moments, and the step needs that

@@ -4,6 +4,7 @@
 mod failures;
 mod launches;
 mod live;
+mod memory;
 mod traffic;
 
 use glimmer::cuda::{Cuda, Float, probe};

@@ -6,6 +6,7 @@ use glimmer::experiment::{Ended, Line, Settings, Trainer};
 use half::bf16;
 
 use crate::emulated;
+use crate::interruption::train;
 use crate::world::{World, every};
 
 /// A run of so many steps without a single evaluation, which takes the emulator long.
@@ -70,6 +71,16 @@ fn the_device_follows_the_cpu() {
 #[ignore = "takes minutes: cargo test --test experiment -- --ignored --nocapture hundred"]
 fn the_device_follows_the_cpu_for_a_hundred_steps() {
     follows_the_cpu(100);
+}
+
+#[test]
+fn the_program_trains_on_the_machine_that_was_asked_for() {
+    let world = World::new();
+    settings(&world, 1).write(&world.path("experiment.json")).unwrap();
+    let ran = crate::process::run(train(&world, "run").args(["--backend", "emulated", "--precision", "bf16"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("machine: emulated cuda, bf16"), "{}", ran.err);
+    assert_eq!(losses(&world, "run").len(), 1);
 }
 
 /// In bf16 the steps would be too small for the weights: what they lack is saved, too.
