@@ -1,10 +1,10 @@
-//! What is made of logits.
+//! What is made of logits and of scores.
 
-use glimmer::backend::{Backend, Backward, Mat};
+use glimmer::backend::{Backend, Backward, Grad, Mat, Pool, Scorer, ScorerGrad, Segments};
 use glimmer::cuda::Float;
 use half::bf16;
 
-use crate::attention::moved;
+use crate::attention::{moved, normal};
 use crate::{Counted, assert_no_excess, assert_within};
 
 /// Logits are read once, and their gradients are written in their place.
@@ -22,4 +22,22 @@ fn cross_entropy_passes_once() {
     }
     check::<bf16>();
     check::<f32>();
+}
+
+/// The rows that a score is made of are read once, and so are their gradients, which are written once.
+#[test]
+fn score_bwd_passes_once() {
+    let (counted, lengths, d) = (Counted::<bf16>::new(), [352, 352], 768);
+    let be = &counted.be;
+    let (n, rows) = (lengths.iter().sum(), Segments::packed(be, lengths));
+    let (x, mut dx) = (normal(be, 0, n, d), normal(be, 1, n, d));
+    let [weight, norm] = [2, 3].map(|stream| normal(be, stream, 1, d));
+    let (ds, [mut dweight, mut dnorm]) = (normal(be, 4, 2, 1), [(); 2].map(|()| Grad::zeros(be, 1, d)));
+    let launches = counted.count(|be| {
+        let scorer = Scorer { weight: &weight, norm: Some(&norm), pool: Pool::Mean, eps: 1e-6 };
+        let dscorer = ScorerGrad { weight: &mut dweight, norm: Some(&mut dnorm) };
+        be.score_bwd(&ds, (&x, &rows, scorer), dscorer, &mut dx);
+    });
+    let bytes: f64 = launches.iter().map(moved).sum();
+    assert_within("bytes", bytes / (3 * n * d * size_of::<bf16>()) as f64, 1.05);
 }
