@@ -1,5 +1,5 @@
-//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its
-//! exact twin.
+//! The CUDA machine: every operation of [`Backend`] and of [`Backward`](crate::backend::Backward) as kernels of this
+//! crate, in bf16 for speed, or in f32 as its exact twin.
 //!
 //! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and
 //! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in

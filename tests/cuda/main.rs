@@ -1,5 +1,6 @@
 //! What is particular to the CUDA machine, on the emulator: rows that the device alone counts, failures that wait for a
-//! download, and what the kernels of rows and segments move.
+//! download, and what the kernels of rows and segments move, how much
+//! memory training takes.
 
 mod failures;
 mod launches;
