@@ -30,7 +30,6 @@ macro_rules! kernels {
 }
 
 kernels! {
-    "append" { typed Append = "append" }
     "attention" {
         plain AttentionLarge = "attention_tile128_bf16",
         plain AttentionMedium = "attention_tile64_bf16",

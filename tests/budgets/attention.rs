@@ -1,6 +1,6 @@
 //! Attention in its three shapes, and decoding.
 
-use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Mat, Segments};
+use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Mat, Newest, Segments};
 use glimmer::cuda::{Cuda, Float};
 use glimmer::random;
 use glimmer_emulator::count::Counters;
@@ -104,10 +104,11 @@ fn decoding_reads_once() {
         let counted = Counted::<E>::new();
         let be = &counted.be;
         let rows = || normal(be, 1, batch * len, heads * WIDTH);
-        let cache = Cache { k: rows(), v: rows(), capacity: len, len };
-        let (q, table) = (normal(be, 0, batch, heads * WIDTH), &normal(be, 3, BUCKETS, heads));
+        let mut cache = Cache { k: rows(), v: rows(), capacity: len, len: be.upload(vec![len as u32 - 1]) };
+        let (newest, table) = (&normal(be, 0, batch, heads * WIDTH), &normal(be, 3, BUCKETS, heads));
+        let newest = Newest { q: newest, k: newest, v: newest };
         let bias = Bias { table, direction: Direction::Past, max_distance: MAX_DISTANCE };
-        let launches = counted.count(|be| be.decode_attention(&q, &cache, bias));
+        let launches = counted.count(|be| be.decode_attention(newest, &mut cache, bias));
         assert_eq!(launches.len(), 1, "decode attention is a launch");
         check_decode::<E>("the cache", &launches[0], batch * len, heads);
     }

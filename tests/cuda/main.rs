@@ -1,6 +1,7 @@
 //! What is particular to the CUDA machine, on the emulator: rows that the device alone counts, failures that wait for a
-//! download, and what the kernels of rows and segments move.
+//! download, decoding as a graph, and what the kernels of rows and segments move.
 
+mod decoding;
 mod failures;
 mod launches;
 mod live;
