@@ -274,7 +274,10 @@ __device__ __forceinline__ uint32_t keys_with_newest(uint32_t* len, uint32_t cap
     if (threadIdx.x == 0) {
         const uint32_t blocks = gridDim.x * gridDim.y * gridDim.z;
         __threadfence();
-        if (atomicInc(asked, blocks - 1) == blocks - 1) *len = place + 1;
+        if (atomicInc(asked, blocks - 1) == blocks - 1) {
+            __threadfence();
+            *len = place + 1;
+        }
     }
     return place + 1;
 }

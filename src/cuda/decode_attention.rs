@@ -60,7 +60,7 @@ pub(super) fn newest<E: Float>(
         v: &cache.v,
         longest: cache.capacity,
         segments: None,
-        newest: Some((k, v)),
+        newest: Some(newest),
         len: Some(&cache.len),
     };
     decode(be, q, (batch, bias.table.cols), &keys, Some(bias))
@@ -74,8 +74,8 @@ struct Keys<'a, E: Float> {
     longest: usize,
     /// Offsets of the queries' and of the keys' segments; none of a cache.
     segments: Option<(&'a Buffer<u32>, &'a Buffer<u32>)>,
-    /// Key and value that join a cache.
-    newest: Option<(&'a Mat<Cuda<E>>, &'a Mat<Cuda<E>>)>,
+    /// The token that joins a cache.
+    newest: Option<&'a Newest<'a, Cuda<E>>>,
     /// How many are in a cache.
     len: Option<&'a Buffer<u32>>,
 }
@@ -108,7 +108,7 @@ fn decode<E: Float>(
     let table = bias.map(|bias| bias.table);
     let count = table.map_or(0, |table| table.rows);
     let (row_offsets, col_offsets) = keys.segments.unzip();
-    let (newest_k, newest_v) = keys.newest.unzip();
+    let (newest_k, newest_v) = keys.newest.map(|newest| (newest.k, newest.v)).unzip();
     let capacity = keys.longest;
     let grid = Grid::across([blocks, heads, sequences]).threads(THREADS, 1);
     let args = args![

@@ -6,7 +6,7 @@ use glimmer::random;
 use glimmer_emulator::count::Counters;
 use half::bf16;
 
-use crate::{Counted, assert_no_excess, assert_within};
+use crate::{Counted, assert_no_excess, assert_within, moved};
 
 /// A question with a passage, and what the decoder reads of five of them.
 const TOKENS: usize = 352;
@@ -15,8 +15,6 @@ const READ: usize = 1760;
 const WIDTH: usize = 64;
 const BUCKETS: usize = 32;
 const MAX_DISTANCE: usize = 128;
-/// Bytes of a sector of global memory.
-const SECTOR: u64 = 32;
 
 fn normal<E: Float>(be: &Cuda<E>, stream: u64, rows: usize, cols: usize) -> Mat<Cuda<E>> {
     let draw = |i| E::from_f64(0.3 * random::normal(5, stream, i));
@@ -36,11 +34,6 @@ fn counted<E: Float>(rows: &[usize], cols: &[usize], heads: usize, direction: Op
     let mut launches = counted.count(|be| be.attention(Attend { q, k, v, rows, cols, bias, heads, dropout: None }));
     assert_eq!(launches.len(), 1, "attention is a launch");
     launches.remove(0)
-}
-
-/// Bytes moved, as whole sectors.
-fn moved(c: &Counters) -> f64 {
-    (SECTOR * (c.global_loads.transactions + c.global_stores.transactions)) as f64
 }
 
 fn assert_no_conflicts(what: &str, c: &Counters) {
