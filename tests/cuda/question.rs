@@ -4,7 +4,7 @@ use std::path::Path;
 
 use glimmer::backend::Backend;
 use glimmer::cpu::Cpu;
-use glimmer::cuda::{Cuda, Float};
+use glimmer::cuda::Float;
 use glimmer::io::Tokenizer;
 use glimmer::model::{Glimmer, Passages, Question, Reader, Reading};
 use half::bf16;
@@ -40,7 +40,7 @@ fn read<B: Backend>(be: B) -> (Reading, String) {
 /// The CPU's answer and choice, with no fault found on the way, and what its scores are off by.
 fn check<E: Float>(bound: f64) {
     let (emulator, be) = machine::<E>();
-    let (found, answer) = read::<Cuda<E>>(be);
+    let (found, answer) = read(be.clone());
     assert_eq!(emulator.report().unwrap(), None);
     let (wanted, _) = read(Cpu::<f32>::default());
     assert_eq!(answer, "Middlemarch");
