@@ -6,7 +6,7 @@
 Assembles kernels/ptx for an A100 and an H100 with the compiler's own assembler, which is installed from PyPI into FOLDER
 (target/nvcc unless given) along with a disassembler, once. In every kernel that has matrix instructions it takes the loop that
 has the most of them, and counts what a warp issues in a turn, and the cycles that the assembler's schedule has it wait between
-one instruction and the next. The columns: kernel, architecture, matrix instructions in a turn; and for each of those,
+one instruction and the next. The columns: kernels that are alike, architecture, matrix instructions in a turn; and for each of those,
 instructions, cycles, loads from shared memory, asynchronous copies, barriers and waits.
 """
 
@@ -67,7 +67,7 @@ def measure(loop):
 
 
 def rows(ptxas, nvdisasm):
-    """Cells of a row for every kernel and architecture."""
+    """Kernel, architecture and what its main loop measures."""
     with tempfile.TemporaryDirectory() as folder:
         for path in sorted((HERE / "ptx").glob("*.ptx")):
             if "mma.sync" not in path.read_text():
@@ -80,15 +80,18 @@ def rows(ptxas, nvdisasm):
                 for name, body in sorted(zip(parts[1::2], parts[2::2])):
                     if loop := main_loop(body):
                         mma, slots, cycles, kinds = measure(loop)
-                        yield [f"`{name}`", architecture, str(mma), *(f"{x:.2f}" for x in [slots, cycles, *kinds])]
+                        yield name, (architecture, str(mma), *(f"{x:.2f}" for x in [slots, cycles, *kinds]))
 
 
 def main():
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else HERE.parent / "target/nvcc").resolve()
     ptxas = install(folder / "13.0", COMPILER, "nvidia/cu13/bin/ptxas")
     nvdisasm = install(folder / "disassembler", DISASSEMBLER, "nvidia/cu13/bin/nvdisasm")
-    for row in rows(ptxas, nvdisasm):
-        print(f"| {' | '.join(row)} |")
+    alike = {}
+    for name, measures in rows(ptxas, nvdisasm):
+        alike.setdefault(measures, []).append(f"`{name.removesuffix('_bf16')}`")
+    for measures, names in sorted(alike.items(), key=lambda item: (item[0][0], item[1])):
+        print(f"| {' | '.join([', '.join(names), *measures])} |")
 
 
 if __name__ == "__main__":

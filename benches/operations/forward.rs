@@ -1,6 +1,8 @@
 //! What reading is made of.
 
-use glimmer::backend::{Attend, Backend, Bias, Direction, Join, Pool, Scorer, Segments, Selection, Stored};
+use glimmer::backend::{
+    Attend, Backend, Bias, Cache, Direction, Join, Newest, Pool, Prediction, Scorer, Segments, Selection, Stored,
+};
 use half::bf16;
 
 use super::{
@@ -8,7 +10,7 @@ use super::{
     matrix, segments,
 };
 
-/// Tokens decoded so far.
+/// Tokens of an answer, the newest one among them.
 const ANSWER: usize = 64;
 /// Tokens of a question.
 const QUESTION: usize = 48;
@@ -105,17 +107,19 @@ fn memory<B: Backend>(bench: &mut Bench<'_, B>) {
 fn decoding<B: Backend>(bench: &mut Bench<'_, B>) {
     let be = bench.be;
     let newest = &matrix(be, 1, WIDTH);
-    let mut cache = be.cache(1, ANSWER, WIDTH);
-    for _ in 0..ANSWER {
-        be.append(&mut cache, newest, newest);
-    }
+    let before = || matrix(be, ANSWER, WIDTH);
+    let mut cache = Cache { k: before(), v: before(), capacity: ANSWER, len: be.upload(Vec::new()) };
     let table = &matrix(be, BUCKETS, HEADS);
     let bias = Bias { table, direction: Direction::Past, max_distance: MAX_DISTANCE };
     let cached = Work { flop: 4.0 * (ANSWER * WIDTH) as f64, bytes: bench.bytes(2 * ANSWER * WIDTH) };
-    bench.time("decode_attention", cached, || be.decode_attention(newest, &cache, bias));
+    bench.time("decode_attention", cached, || {
+        cache.len = be.upload(vec![ANSWER as u32 - 1]);
+        be.decode_attention(Newest { q: newest, k: newest, v: newest }, &mut cache, bias)
+    });
     let head = &matrix(be, VOCABULARY, WIDTH);
     let all = Work { flop: 2.0 * (VOCABULARY * WIDTH) as f64, bytes: bench.bytes(VOCABULARY * WIDTH) };
-    bench.time("predict", all, || be.predict(newest, head));
+    let mut next = Prediction::certain(be, vec![0]);
+    bench.time("predict", all, || be.predict(newest, head, &mut next));
     let logits = &matrix(be, ANSWER, VOCABULARY);
     let targets = &be.upload(vec![7u32; ANSWER]);
     let read = Work { flop: 0.0, bytes: bench.bytes(ANSWER * VOCABULARY) };

@@ -43,6 +43,14 @@ impl Device {
     }
 }
 
+/// How much longer than on average the blocks of the busiest multiprocessor take. That there may be fewer blocks than
+/// multiprocessors is in the counters' own estimate.
+fn last_wave(c: &Counters, device: &Device) -> f64 {
+    let blocks: u64 = c.grid.iter().map(|&axis| u64::from(axis)).product();
+    let each = blocks as f64 / f64::from(device.spec.multiprocessors);
+    if each > 1.0 { each.ceil() / each } else { 1.0 }
+}
+
 /// Seconds, and what they are spent on.
 #[derive(Clone, Copy)]
 pub struct Estimate {
@@ -75,9 +83,11 @@ impl Cost {
     }
 
     /// The longest of what each resource would take at its peak rate. Operands come from device memory once, and all that
-    /// the kernel asks for from the second-level cache.
+    /// the kernel asks for from the second-level cache; a multiprocessor's resources take as long as on the busiest one.
     pub fn on(&self, device: &Device) -> Estimate {
-        let of_launches = |seconds: &dyn Fn(&Counters) -> f64| self.launches.iter().map(seconds).sum::<f64>();
+        let of_launches = |seconds: &dyn Fn(&Counters) -> f64| {
+            self.launches.iter().map(|c| seconds(c) * last_wave(c, device)).sum::<f64>()
+        };
         let estimate = |c: &Counters| c.on(&device.spec).estimate;
         let memory = self.least / device.spec.memory_bytes_per_second as f64;
         let times = [

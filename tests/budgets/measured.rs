@@ -75,9 +75,10 @@ impl Measured<'_> {
 
     pub fn geglu(&self, n: usize) -> Cost {
         let Size { d, f, .. } = self.size;
-        let (x, w) = (self.zeros(n, d), self.zeros(f, d));
+        // A warp may read rows of both weights at once, so that they have to be two.
+        let (x, w_0, w_1) = (self.zeros(n, d), self.zeros(f, d), self.zeros(f, d));
         let shape = format!("[{n}, {d}] → 2 × {f}");
-        self.cost("geglu", shape, (2 * n * d * f, n * d + 2 * f * d + n * f), |be| be.geglu(&x, &w, &w))
+        self.cost("geglu", shape, (2 * n * d * f, n * d + 2 * f * d + n * f), |be| be.geglu(&x, &w_0, &w_1))
     }
 
     pub fn attention(&self, segments: usize, tokens: usize) -> Cost {
