@@ -88,7 +88,7 @@ fn rows_of_the_store() {
         let found = counted.count(|be| be.dequantise(d, &runs));
         check(&format!("dequantise int8 of {d}"), found, n * (d + d / 2 + 2));
         let values = vec![bf16::ONE; TOLD * d];
-        let found = counted.count(|be| be.dequantise(d, &vec![Stored::Bf16(&values); FEW_PASSAGES]));
+        let found = counted.count(|be| be.dequantise(d, &[Stored::Bf16(&values); FEW_PASSAGES]));
         check(&format!("dequantise bf16 of {d}"), found, 2 * n * d);
     }
 }
