@@ -4,7 +4,7 @@ use glimmer::backend::{Backend, Backward, Mat};
 use glimmer::cuda::Float;
 use half::bf16;
 
-use crate::attention::moved;
+use crate::moved;
 use crate::{Counted, assert_no_excess, assert_within};
 
 /// Logits are read once, and their gradients are written in their place.
