@@ -131,11 +131,31 @@ template <uint32_t TEAM> __device__ __forceinline__ float sum_of_teams(float x) 
     return x;
 }
 
-// A row of queries and the keys that it attends to, from its head on.
+// A row of queries and the keys that it attends to, from its head on. Key and value of the last one are elsewhere where
+// they have yet to join a cache.
 template <class T> struct Row {
-    const T *q, *k, *v;
-    T* o;
+    const T* q;
+    T *k, *v, *o;
+    const T *newest_k, *newest_v;
     uint32_t keys, stride, width;
+
+    __device__ __forceinline__ bool is_newest(uint32_t key) const { return newest_k != nullptr && key == keys - 1; }
+    __device__ __forceinline__ const T* key(uint32_t i) const {
+        return is_newest(i) ? newest_k : k + (size_t)i * stride;
+    }
+    __device__ __forceinline__ const T* value(uint32_t i) const {
+        return is_newest(i) ? newest_v : v + (size_t)i * stride;
+    }
+
+    // By a whole block. Nobody reads there before the next launch.
+    __device__ __forceinline__ void join_the_cache() const {
+        const size_t place = (size_t)(keys - 1) * stride;
+        for (uint32_t col = threadIdx.x; col < 2 * width; col += THREADS) {
+            const bool is_key = col < width;
+            const uint32_t i = is_key ? col : col - width;
+            (is_key ? k : v)[place + i] = (is_key ? newest_k : newest_v)[i];
+        }
+    }
 };
 
 // Softmaxes over some keys each, not divided by their masses yet: the values' weighted sums, the peaks, the masses.
@@ -165,9 +185,8 @@ __device__ __forceinline__ void attend(const Row<T>& row, const Bias<T>& bias, u
 #pragma unroll
         for (uint32_t i = 0; i < READS; i++) {
             const bool there = first + key(i) < row.keys;
-            const size_t place = (size_t)(first + key(i)) * row.stride;
-            k[i] = {row.k + place, row.width, there};
-            v[i] = {row.v + place, row.width, there};
+            k[i] = {row.key(first + key(i)), row.width, there};
+            v[i] = {row.value(first + key(i)), row.width, there};
         }
         float highest = peak;
 #pragma unroll
@@ -247,6 +266,22 @@ __device__ __forceinline__ bool is_last(uint32_t* arrived, uint32_t count) {
     return last;
 }
 
+// Keys of each sequence with the newest one; `len` is those that are in the cache. Every block asks, and the last of them
+// counts the newest in. `asked` ends as it begins, at 0.
+__device__ __forceinline__ uint32_t keys_with_newest(uint32_t* len, uint32_t capacity, uint32_t* asked) {
+    const uint32_t place = min(*len, capacity - 1);
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        const uint32_t blocks = gridDim.x * gridDim.y * gridDim.z;
+        __threadfence();
+        if (atomicInc(asked, blocks - 1) == blocks - 1) {
+            __threadfence();
+            *len = place + 1;
+        }
+    }
+    return place + 1;
+}
+
 // Block (x, y, z) has the x-th part of the keys of head y of sequence z. `found` has room for a part for each block,
 // and `arrived` is a 0 for each head of each sequence.
 template <class S, class T>
@@ -259,6 +294,7 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
         return;
     }
     const Parts warps = {shared, shared + WARPS * S::WIDTH, shared + WARPS * (S::WIDTH + 1)};
+    if (row.newest_k != nullptr && blockIdx.x == blocks - 1) row.join_the_cache();
     attend<S>(row, bias, blockIdx.x * KEYS + warp * WARP_KEYS, warps, warp);
     __syncthreads();
 
@@ -287,21 +323,26 @@ __device__ __forceinline__ void decode(const Row<T>& row, const Bias<T>& bias, f
 }
 
 // q, o [n, h·e], k, v [n', h·e]: the one row of segment z, where it has one, to the keys of segment z. Without `rows`
-// and `cols`, k and v are a cache: row z to the first `len` of sequence z's `capacity` keys, of which it is the last.
+// and `cols`, k and v are a cache, and `newest_k`, `newest_v` [n, h·e] join it: row z attends to the `len` of sequence z's
+// `capacity` keys that are there, and to its own. `arrived` is a 0 for each head of each sequence, and one more.
 #define PARAMETERS(T)                                                                                                  \
-    (const T* __restrict__ q, const T* __restrict__ k, const T* __restrict__ v, T* __restrict__ o,                     \
-     const uint32_t* rows, const uint32_t* cols, uint32_t capacity, uint32_t len, const T* __restrict__ table,         \
-     const uint16_t* __restrict__ bucket, uint32_t buckets, uint32_t reach, uint32_t width, float* found,              \
-     uint32_t* arrived)
+    (const T* __restrict__ q, T* k, T* v, T* __restrict__ o, const uint32_t* rows, const uint32_t* cols,               \
+     const T* __restrict__ newest_k, const T* __restrict__ newest_v, uint32_t* len, uint32_t capacity,                 \
+     const T* __restrict__ table, const uint16_t* __restrict__ bucket, uint32_t buckets, uint32_t reach,               \
+     uint32_t width, float* found, uint32_t* arrived)
 
 #define DECODE(T, NAME, ...)                                                                                           \
     extern "C" __global__ void __launch_bounds__(THREADS, BLOCKS) decode_attention_##NAME PARAMETERS(T) {              \
-        Span query = {blockIdx.z, 1}, keys = {blockIdx.z * capacity, len};                                             \
-        if (rows != nullptr) query = segment(rows, blockIdx.z), keys = segment(cols, blockIdx.z);                      \
+        Span query = {blockIdx.z, 1}, keys = {blockIdx.z * capacity, 0};                                               \
+        const bool of_cache = rows == nullptr;                                                                         \
+        if (of_cache) keys.count = keys_with_newest(len, capacity, arrived + gridDim.y * gridDim.z);                   \
+        else query = segment(rows, blockIdx.z), keys = segment(cols, blockIdx.z);                                      \
         if (query.count == 0) return;                                                                                  \
         const uint32_t stride = gridDim.y * width, head = blockIdx.y * width;                                          \
         const size_t place = (size_t)query.first * stride + head, from = (size_t)keys.first * stride + head;           \
-        decode<__VA_ARGS__>(Row<T>{q + place, k + from, v + from, o + place, keys.count, stride, width},               \
+        const T* const own_k = of_cache ? newest_k + place : nullptr;                                                  \
+        const T* const own_v = of_cache ? newest_v + place : nullptr;                                                  \
+        decode<__VA_ARGS__>(Row<T>{q + place, k + from, v + from, o + place, own_k, own_v, keys.count, stride, width}, \
                             Bias<T>{table, bucket, buckets, reach, gridDim.y, blockIdx.y}, found, arrived);            \
     }
 

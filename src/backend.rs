@@ -136,8 +136,8 @@ pub struct Cache<B: Backend> {
     pub v: Mat<B>,
     /// Tokens that each sequence may hold.
     pub capacity: usize,
-    /// Tokens that each sequence holds.
-    pub len: usize,
+    /// Tokens that each sequence holds, `[1]`. The machine counts them.
+    pub len: B::Buf<u32>,
 }
 
 /// How a segment becomes one row.
@@ -216,12 +216,30 @@ impl Stored<'_> {
     }
 }
 
-/// The most likely next token of each row.
+/// The newest token of a sequence, as attention sees it.
+pub struct Newest<'a, B: Backend> {
+    /// `[batch, h·e]`.
+    pub q: &'a Mat<B>,
+    /// As `q`.
+    pub k: &'a Mat<B>,
+    /// As `q`.
+    pub v: &'a Mat<B>,
+}
+
+/// The most likely next token of each row, in the place where the next step of decoding reads it.
 pub struct Prediction<B: Backend> {
     /// `[n]` vocabulary ids; among equals the lowest.
     pub token: B::Buf<u32>,
     /// `[n]` natural logarithms of their probabilities.
     pub log_prob: B::Buf<B::Wide>,
+}
+
+impl<B: Backend> Prediction<B> {
+    /// These tokens, as certain ones.
+    pub fn certain(be: &B, tokens: Vec<u32>) -> Self {
+        let log_prob = be.upload(vec![B::Wide::from_f64(0.0); tokens.len()]);
+        Self { token: be.upload(tokens), log_prob }
+    }
 }
 
 /// A machine that can run the model. Every method is one kernel; `->` assigns.
@@ -274,11 +292,9 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// An empty cache for `batch` sequences of at most `capacity` tokens, keys and values `width` wide.
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self>;
 
-    /// Appends one token's keys and values to each sequence. `k, v [batch, h·e]`.
-    fn append(&self, cache: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>);
-
-    /// Causal self-attention of each sequence's newest token over its cache. `q [batch, h·e]` → `[batch, h·e]`.
-    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self>;
+    /// Causal self-attention of each sequence's newest token over itself and those in the cache, which it joins.
+    /// → `[batch, h·e]`.
+    fn decode_attention(&self, newest: Newest<'_, Self>, cache: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self>;
 
     /// One score a segment, see [`Scorer`]. `x [n, d]` → `[s, 1]`.
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self>;
@@ -303,12 +319,35 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// Rows from the memory store, one behind the other, widened to the machine's type. → `[n, width]`.
     fn dequantise(&self, width: usize, stored: &[Stored<'_>]) -> Mat<Self>;
 
-    /// The most likely token of each row and its log-probability, in one pass over the logits `x·Wᵀ`.
-    /// `x [n, d]`, `head [v, d]`.
-    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self>;
+    /// The most likely token of each row and its log-probability, in one pass over the logits `x·Wᵀ`, to where the
+    /// tokens before them are. `x [n, d]`, `head [v, d]`.
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>);
 
     /// `log softmax(logits[i])[target[i]]`. `logits [n, v]`, `target [n]`, each below `v`. → `[n]`.
     fn log_prob(&self, logits: &Mat<Self>, target: &Self::Buf<u32>) -> Self::Buf<Self::Wide>;
+
+    /// Does `step`, and again as long as `goes_on`, at most so many times.
+    ///
+    /// Every step is the same operations on the same operands in the machine's memory, which alone differ from step to
+    /// step. So a machine may record what a step does, and do the others by itself: the host does not see them.
+    ///
+    /// # Errors
+    /// Those of `goes_on`.
+    fn repeat<S>(
+        &self,
+        times: usize,
+        state: &mut S,
+        step: impl Fn(&mut S),
+        mut goes_on: impl FnMut(&S) -> Result<bool>,
+    ) -> Result<()> {
+        for _ in 0..times {
+            step(state);
+            if !goes_on(state)? {
+                break;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Refuses token ids that the embedding does not have, before a machine reads behind its end.

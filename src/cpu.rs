@@ -31,7 +31,7 @@ use std::sync::Arc;
 use anyhow::Result;
 
 use crate::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
 };
 pub use buffer::Buffer;
 use buffer::Shelf;
@@ -128,17 +128,13 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
         let rows = batch * capacity;
-        Cache { k: self.alloc(rows, width), v: self.alloc(rows, width), capacity, len: 0 }
+        Cache { k: self.alloc(rows, width), v: self.alloc(rows, width), capacity, len: Buffer::from(vec![0]) }
     }
 
-    fn append(&self, cache: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>) {
-        decode_attention::append(cache, k, v);
-    }
-
-    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
+    fn decode_attention(&self, newest: Newest<'_, Self>, cache: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
         assert_eq!(bias.direction, Direction::Past, "decoding looks back");
-        let mut o = self.alloc(q.rows, q.cols);
-        decode_attention::newest(q, cache, bias, &mut o);
+        let mut o = self.alloc(newest.q.rows, newest.q.cols);
+        decode_attention::newest(&newest, cache, bias, &mut o);
         o
     }
 
@@ -182,8 +178,8 @@ impl<T: Real> Backend for Cpu<T> {
         y
     }
 
-    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self> {
-        predict::predict(&self.linear(x, head))
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
+        *next = predict::predict(&self.linear(x, head));
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<T> {

@@ -1,12 +1,11 @@
-//! The CUDA machine: every operation of [`Backend`] as a kernel of this crate, in bf16 for speed, or in f32 as its
-//! exact twin.
+//! The CUDA machine: every operation of [`Backend`] and of [`Backward`](crate::backend::Backward) as kernels of this
+//! crate, in bf16 for speed, or in f32 as its exact twin.
 //!
 //! The kernels' PTX is part of the crate and the driver is found at run time, so that building needs no CUDA and
 //! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in
 //! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod adafactor;
-mod append;
 mod attention;
 mod attention_bwd;
 mod backward;
@@ -24,6 +23,7 @@ mod gate;
 mod gather;
 mod gather_bwd;
 mod geglu;
+mod graph;
 mod join;
 mod join_bwd;
 mod kernels;
@@ -51,7 +51,7 @@ use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
 use crate::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
 };
 use attention::Bucketings;
 pub use buffer::Buffer;
@@ -198,16 +198,17 @@ impl<E: Float> Backend for Cuda<E> {
 
     fn cache(&self, batch: usize, capacity: usize, width: usize) -> Cache<Self> {
         let rows = batch * capacity;
-        Cache { k: self.alloc(rows, width, None), v: self.alloc(rows, width, None), capacity, len: 0 }
+        Cache {
+            k: self.alloc(rows, width, None),
+            v: self.alloc(rows, width, None),
+            capacity,
+            len: self.upload(vec![0]),
+        }
     }
 
-    fn append(&self, cache: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>) {
-        append::append(self, cache, k, v);
-    }
-
-    fn decode_attention(&self, q: &Mat<Self>, cache: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
+    fn decode_attention(&self, newest: Newest<'_, Self>, cache: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
         assert_eq!(bias.direction, Direction::Past, "decoding looks back");
-        decode_attention::newest(self, q, cache, bias)
+        decode_attention::newest(self, &newest, cache, bias)
     }
 
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
@@ -238,11 +239,23 @@ impl<E: Float> Backend for Cuda<E> {
         dequantise::dequantise(self, width, stored)
     }
 
-    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self> {
-        predict::predict(self, x, head)
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
+        predict::predict(self, x, head, next);
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<f32> {
         log_prob::log_prob(self, logits, target)
+    }
+
+    /// The first step is launched, the second recorded as a graph, which is launched for it and for each that follows.
+    /// Within another `repeat` of this machine, each step is launched by itself.
+    fn repeat<S>(
+        &self,
+        times: usize,
+        state: &mut S,
+        step: impl Fn(&mut S),
+        goes_on: impl FnMut(&S) -> Result<bool>,
+    ) -> Result<()> {
+        graph::repeat(&self.queue, times, state, step, goes_on)
     }
 }

@@ -20,8 +20,9 @@ mod table;
 
 pub use corpus::Corpus;
 pub use memory::{MemoryPlan, build_memory, memory_fingerprint};
-pub use plot::{Panel, plot, plot_panels};
+pub use plot::{Panel, SCORE_AXIS, plot, plot_panels};
 pub use prompts::{Fitted, Prompts};
 pub use report::{Means, ReaderReport, Report, TaskReport};
 pub use run::{Retrieved, Run, Source, Task, TaskRun};
 pub use search::{Bm25Search, given_passages, retrieve_bm25, sample, usable_index};
+pub use table::table;

@@ -14,6 +14,6 @@ pub use decoder::{Decoded, Evidence, TeachSaved};
 pub(crate) use decoder::{drop_out, drop_out_again};
 pub use dense::DenseEncoder;
 pub use load::check_checkpoint;
-pub use reader::{Encoded, Passages, Question, Reader, Reading, Scored};
+pub use reader::{Encoded, Passages, Question, Reader, Reading, Scored, Stage};
 pub use spec::{Absent, Init, Spec};
 pub use weights::{Decoder, Encoder, Layers, Weights};

@@ -248,6 +248,10 @@ fn captured_graph() {
     for _ in 0..3 {
         graph.launch().unwrap();
     }
+    let launches = emulator.launches().unwrap();
+    let of_graph: Vec<u64> = launches.iter().map(|launch| launch.graph.expect("the graph launches")).collect();
+    let first = of_graph[0];
+    assert_eq!(of_graph, [0, 0, 0, 1, 1, 1, 2, 2, 2].map(|launch| first + launch));
     let all: Vec<Counters> = emulator.launches().unwrap().into_iter().map(|launch| launch.counters).collect();
     check_steps(&all, 3);
 }

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use glimmer::eval::{Report, plot, plot_panels};
+use glimmer::eval::{Report, SCORE_AXIS, plot, plot_panels};
 use glimmer::io::write_atomic;
 
 use crate::args::Args;
@@ -65,7 +65,7 @@ pub fn write(args: &Args, report: &Report) -> Result<()> {
         // Only a run that was cut short comes here without a score.
         if report.readers.iter().any(|reader| reader.mean.score.is_some()) {
             match args.curves {
-                true => plot_panels(&panels(|label| report.score(label)), path)?,
+                true => plot_panels(&panels(|label| report.score(label)), SCORE_AXIS, path)?,
                 false => plot(report, path)?,
             }
             say(&format!("plot: {}", path.display()));

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::attention::Distances;
 use super::real::{dot, max, sum, vectorised};
 use super::{Cpu, Real};
-use crate::backend::{Attend, Bias, Cache, Mat};
+use crate::backend::{Attend, Bias, Cache, Mat, Newest};
 
 /// Keys of a task.
 const PART: usize = 256;
@@ -22,22 +22,29 @@ pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
     Decode { q: a.q, k: a.k, v: a.v, heads: a.heads, distances: None }.run(&sequences, o);
 }
 
-/// Self-attention of the newest token of each sequence.
-pub(super) fn newest<T: Real>(q: &Mat<Cpu<T>>, cache: &Cache<Cpu<T>>, bias: Bias<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
-    let sequences: Vec<_> = (0..q.rows).map(|b| b * cache.capacity..b * cache.capacity + cache.len).collect();
-    let distances = Some(Distances::new(&bias, cache.len));
+/// Self-attention of the newest token of each sequence, which joins the cache.
+pub(super) fn newest<T: Real>(
+    newest: &Newest<'_, Cpu<T>>,
+    cache: &mut Cache<Cpu<T>>,
+    bias: Bias<'_, Cpu<T>>,
+    o: &mut Mat<Cpu<T>>,
+) {
+    append(cache, newest.k, newest.v);
+    let (q, len) = (newest.q, cache.len[0] as usize);
+    let sequences: Vec<_> = (0..q.rows).map(|b| b * cache.capacity..b * cache.capacity + len).collect();
+    let distances = Some(Distances::new(&bias, len));
     Decode { q, k: &cache.k, v: &cache.v, heads: bias.table.cols, distances }.run(&sequences, o);
 }
 
-pub(super) fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) {
-    assert!(cache.len < cache.capacity, "the cache holds {} tokens and is full", cache.capacity);
-    let (width, place) = (k.cols, cache.len);
+fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) {
+    let (width, place) = (k.cols, cache.len[0] as usize);
+    assert!(place < cache.capacity, "the cache holds {} tokens and is full", cache.capacity);
     for (sequence, (k, v)) in k.buf.chunks_exact(width).zip(v.buf.chunks_exact(width)).enumerate() {
         let at = (sequence * cache.capacity + place) * width;
         cache.k.buf[at..at + width].copy_from_slice(k);
         cache.v.buf[at..at + width].copy_from_slice(v);
     }
-    cache.len += 1;
+    cache.len[0] += 1;
 }
 
 struct Decode<'a, T: Real> {

@@ -25,7 +25,7 @@ impl<E: Float> Backward for Cuda<E> {
     }
 
     fn clear(&self, grad: &mut Grad<Self>) {
-        elementwise::clear(&mut grad.buf);
+        grad.buf.clear();
     }
 
     fn dropout(&self, x: &mut Mat<Self>, mask: &Dropout) {

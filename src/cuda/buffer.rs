@@ -14,19 +14,14 @@ struct Memory {
     queue: Arc<Queue>,
     /// 0 where nothing was asked for, or nothing was left.
     address: sys::CUdeviceptr,
+    bytes: usize,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        if self.address == 0 {
-            return;
-        }
-        let free = |stream| {
-            // SAFETY: allocated in this stream, and freed once.
-            unsafe { result::free_async(self.address, stream) }
-        };
-        if let Err(error) = self.queue.stream().and_then(free) {
-            self.queue.fail(|| format!("cannot free device memory: {}", Failed(error)));
+        if self.address != 0 {
+            // SAFETY: allocated by this queue, and freed once.
+            unsafe { self.queue.free(self.address, self.bytes) };
         }
     }
 }
@@ -71,16 +66,8 @@ impl<T: Pod> Buffer<T> {
     /// `len` values that nobody has written. A failure is the queue's to report.
     pub(super) fn uninitialised(queue: &Arc<Queue>, len: usize) -> Self {
         let bytes = len * size_of::<T>();
-        // SAFETY: of at least one byte; written before it is read, as every operation does with what it returns.
-        let allocate = |stream| unsafe { result::malloc_async(stream, bytes) };
-        let address = match queue.has_failed() || bytes == 0 {
-            true => 0,
-            false => queue.stream().and_then(allocate).unwrap_or_else(|error| {
-                queue.fail(|| format!("cannot allocate {bytes} bytes of device memory: {}", Failed(error)));
-                0
-            }),
-        };
-        Self { memory: Arc::new(Memory { queue: queue.clone(), address }), len, live: None, holds: PhantomData }
+        let address = if queue.has_failed() || bytes == 0 { 0 } else { queue.allocate(bytes) };
+        Self { memory: Arc::new(Memory { queue: queue.clone(), address, bytes }), len, live: None, holds: PhantomData }
     }
 
     /// These values.
@@ -179,8 +166,14 @@ impl<T> Buffer<T> {
     }
 
     /// This buffer, of which as many rows are there as `live` says.
-    pub(super) fn with_live(self, live: Option<Live>) -> Self {
-        Self { live, ..self }
+    pub(super) fn with_live(mut self, live: Option<Live>) -> Self {
+        self.set_live(live);
+        self
+    }
+
+    /// From here on, as many rows of this buffer are there as `live` says.
+    pub(super) fn set_live(&mut self, live: Option<Live>) {
+        self.live = live;
     }
 }
 

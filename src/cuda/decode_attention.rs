@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::kernels::Kernel;
 use super::launch::{Grid, args};
 use super::{Buffer, Cuda, Float};
-use crate::backend::{Attend, Backend, Bias, Cache, Mat};
+use crate::backend::{Attend, Backend, Bias, Cache, Mat, Newest};
 
 /// Keys and threads of a block; `kernels/decode_attention.cu` has the same.
 const KEYS: usize = 256;
 const THREADS: usize = 256;
 
-/// Zeros, by which the blocks of a row know who is last. Every launch leaves zeros.
+/// Zeros, by which the blocks of a row, and all blocks, know who is last. Every launch leaves zeros.
 #[derive(Default)]
 pub(super) struct Counters(Mutex<Vec<Arc<Buffer<u32>>>>);
 
@@ -38,33 +38,46 @@ pub(super) fn cross<E: Float>(be: &Cuda<E>, a: &Attend<'_, Cuda<E>>) -> Mat<Cuda
         v: a.v,
         longest: a.cols.longest,
         segments: Some((&a.rows.offsets, &a.cols.offsets)),
-        capacity: 0,
+        newest: None,
+        len: None,
     };
     decode(be, a.q, (a.rows.count, a.heads), &keys, None)
 }
 
-/// Self-attention of the newest token of each sequence.
+/// Self-attention of the newest token of each sequence, which joins the cache.
 pub(super) fn newest<E: Float>(
     be: &Cuda<E>,
-    q: &Mat<Cuda<E>>,
-    cache: &Cache<Cuda<E>>,
+    newest: &Newest<'_, Cuda<E>>,
+    cache: &mut Cache<Cuda<E>>,
     bias: Bias<'_, Cuda<E>>,
 ) -> Mat<Cuda<E>> {
-    assert_eq!((cache.k.rows, cache.k.cols), (q.rows * cache.capacity, q.cols), "decode_attention: the cache");
-    let keys = Keys { k: &cache.k, v: &cache.v, longest: cache.len, segments: None, capacity: cache.capacity };
-    decode(be, q, (q.rows, bias.table.cols), &keys, Some(bias))
+    let Newest { q, k, v } = newest;
+    let (batch, width) = (q.rows, q.cols);
+    assert!([k, v].iter().all(|mat| (mat.rows, mat.cols) == (batch, width)), "decode_attention: q, k and v");
+    assert_eq!((cache.k.rows, cache.k.cols), (batch * cache.capacity, width), "decode_attention: the cache");
+    let keys = Keys {
+        k: &cache.k,
+        v: &cache.v,
+        longest: cache.capacity,
+        segments: None,
+        newest: Some(newest),
+        len: Some(&cache.len),
+    };
+    decode(be, q, (batch, bias.table.cols), &keys, Some(bias))
 }
 
 /// What the rows attend to.
 struct Keys<'a, E: Float> {
     k: &'a Mat<Cuda<E>>,
     v: &'a Mat<Cuda<E>>,
-    /// Keys of a sequence, at most; of a cache, exactly.
+    /// Keys of a sequence, at most: the rows that it has in a cache.
     longest: usize,
     /// Offsets of the queries' and of the keys' segments; none of a cache.
     segments: Option<(&'a Buffer<u32>, &'a Buffer<u32>)>,
-    /// Rows of a sequence in a cache.
-    capacity: usize,
+    /// The token that joins a cache.
+    newest: Option<&'a Newest<'a, Cuda<E>>>,
+    /// How many are in a cache.
+    len: Option<&'a Buffer<u32>>,
 }
 
 fn decode<E: Float>(
@@ -88,14 +101,15 @@ fn decode<E: Float>(
     let rows = sequences * heads;
     // A block alone with its row has nobody to leave anything to.
     let found = be.buffer::<f32>(if blocks > 1 { rows * blocks * (width + 2) } else { 0 });
-    let arrived = be.counters.get(be, rows);
+    let arrived = be.counters.get(be, rows + 1);
     let buckets = bias.as_ref().map(|bias| be.bucketings.get(be, bias));
     let of_distance = buckets.as_ref().map(|buckets| &buckets.of_distance);
     let reach = buckets.as_ref().map_or(0, |buckets| buckets.reach);
     let table = bias.map(|bias| bias.table);
     let count = table.map_or(0, |table| table.rows);
     let (row_offsets, col_offsets) = keys.segments.unzip();
-    let (capacity, len) = (keys.capacity, keys.longest);
+    let (newest_k, newest_v) = keys.newest.map(|newest| (newest.k, newest.v)).unzip();
+    let capacity = keys.longest;
     let grid = Grid::across([blocks, heads, sequences]).threads(THREADS, 1);
     let args = args![
         q,
@@ -104,8 +118,10 @@ fn decode<E: Float>(
         &mut o,
         row_offsets,
         col_offsets,
+        newest_k,
+        newest_v,
+        keys.len,
         capacity,
-        len,
         table,
         of_distance,
         count,

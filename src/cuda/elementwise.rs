@@ -2,7 +2,7 @@
 
 use super::kernels::Kernel;
 use super::launch::{Grid, args};
-use super::{Buffer, Cuda, Float};
+use super::{Cuda, Float};
 use crate::backend::Mat;
 
 /// Threads of a block, each of which has 16 bytes of every matrix; `kernels/flat.cuh` has the same.
@@ -18,10 +18,6 @@ pub(super) fn copy<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>) -> Mat<Cuda<E>> {
     let mut y = be.alloc(x.rows, x.cols, x.buf.live());
     y.buf.copy_from(&x.buf);
     y
-}
-
-pub(super) fn clear(buf: &mut Buffer<f32>) {
-    buf.clear();
 }
 
 pub(super) fn add<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, y: &mut Mat<Cuda<E>>) {

@@ -40,7 +40,6 @@ kernels! {
         typed AdafactorWholeStep = "adafactor_whole_step",
     }
     "add" { typed Add = "add" }
-    "append" { typed Append = "append" }
     "attention" {
         plain AttentionLarge = "attention_tile128_bf16",
         plain AttentionMedium = "attention_tile64_bf16",

@@ -19,7 +19,7 @@ type Part = [u32; 4];
 /// Rows that a block finds the answers of, each by a warp.
 const ROWS: usize = 4;
 
-pub(super) fn predict<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, head: &Mat<Cuda<E>>) -> Prediction<Cuda<E>> {
+pub(super) fn predict<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, head: &Mat<Cuda<E>>, next: &mut Prediction<Cuda<E>>) {
     assert_eq!(x.cols, head.cols, "predict: x and head");
     let (rows, inner, v) = (x.rows, x.cols, head.rows);
     let live = x.buf.live();
@@ -27,9 +27,11 @@ pub(super) fn predict<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, head: &Mat<Cuda<
     let shape = Shape { rows, inner, outputs: v, products: 1, writes_pieces: true };
     be.multiply(&PARTS, &shape, args![x, head, &mut parts, rows, inner, v, live]);
 
-    let (mut token, mut log_prob) = (be.buffer(rows), be.buffer(rows));
+    let (token, log_prob) = (&mut next.token, &mut next.log_prob);
+    assert!(token.len() == rows && log_prob.len() == rows, "predict: a token a row");
     let grid = Grid::of(rows.div_ceil(ROWS)).threads(ROWS * WARP, 1);
-    be.launch(Kernel::Predict, grid, args![&parts, &mut token, &mut log_prob, rows, v, live]);
+    be.launch(Kernel::Predict, grid, args![&parts, &mut *token, &mut *log_prob, rows, v, live]);
     let of_one = live.map(|live| live.of_width(1));
-    Prediction { token: token.with_live(of_one.clone()), log_prob: log_prob.with_live(of_one) }
+    token.set_live(of_one.clone());
+    log_prob.set_live(of_one);
 }

@@ -1,7 +1,9 @@
 //! The one stream of a machine, in which everything happens in order, and what went wrong in it first.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread::{self, ThreadId};
 
 use anyhow::{Result, anyhow};
 use cudarc::driver::{CudaContext, CudaStream, DriverError, result, sys};
@@ -25,6 +27,32 @@ pub(super) struct Queue {
     failed: AtomicBool,
     failure: Mutex<Option<String>>,
     staging: Mutex<Staging>,
+    /// To record in: nothing ever runs there.
+    recorder: Arc<CudaStream>,
+    workspace: Mutex<Option<Workspace>>,
+}
+
+/// What a thread that repeats a step works with. A graph has addresses in it, so that memory has to stay where it is:
+/// what the thread frees is kept, and taken before any other. The second step then finds whatever the first took, and,
+/// being recorded, allocates nothing. From then on the memory is the graph's.
+struct Workspace {
+    owner: ThreadId,
+    /// By size in bytes.
+    freed: HashMap<usize, Vec<sys::CUdeviceptr>>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Launched,
+    Recorded,
+    Replayed,
+}
+
+impl Workspace {
+    fn take(&mut self, bytes: usize) -> Option<sys::CUdeviceptr> {
+        self.freed.get_mut(&bytes)?.pop()
+    }
 }
 
 impl Queue {
@@ -34,7 +62,7 @@ impl Queue {
                 Sharing::Shared => CudaContext::new(device.ordinal)?,
                 Sharing::Own => CudaContext::new_non_primary(device.ordinal, 0)?,
             };
-            let stream = context.new_stream()?;
+            let (stream, recorder) = (context.new_stream()?, context.new_stream()?);
             keep_freed_memory(&context)?;
             Ok(Self {
                 context,
@@ -42,15 +70,77 @@ impl Queue {
                 failed: AtomicBool::new(false),
                 failure: Mutex::new(None),
                 staging: Mutex::new(Staging::new()),
+                recorder,
+                workspace: Mutex::new(None),
             })
         };
         open().map_err(|error| anyhow!("cannot work on {device}: {}", Failed(error)))
     }
 
-    /// The stream, on a thread for which the context is current.
+    /// The stream, on a thread for which the context is current; to a thread that records, that in which it does.
     pub(super) fn stream(&self) -> Result<sys::CUstream, DriverError> {
         self.context.bind_to_thread()?;
-        Ok(self.stream.cu_stream())
+        let is_recorded = self.with_workspace(|workspace| workspace.phase) == Some(Phase::Recorded);
+        Ok(if is_recorded { &self.recorder } else { &self.stream }.cu_stream())
+    }
+
+    /// Memory of some bytes, at least one; 0 is a failure.
+    pub(super) fn allocate(&self, bytes: usize) -> sys::CUdeviceptr {
+        let take = |workspace: &mut Workspace| match workspace.phase {
+            Phase::Replayed => None,
+            // None would be an allocation that the graph makes.
+            Phase::Recorded => Some(workspace.take(bytes).unwrap_or(0)),
+            Phase::Launched => workspace.take(bytes),
+        };
+        match self.with_workspace(take).flatten() {
+            None => self.allocate_fresh(bytes),
+            Some(0) => {
+                self.fail(|| format!("a step that is recorded takes {bytes} bytes more than the one before it"));
+                0
+            }
+            Some(kept) => kept,
+        }
+    }
+
+    fn allocate_fresh(&self, bytes: usize) -> sys::CUdeviceptr {
+        // SAFETY: written before it is read, as every operation does with what it returns.
+        let allocate = |stream| unsafe { result::malloc_async(stream, bytes) };
+        self.stream().and_then(allocate).unwrap_or_else(|error| {
+            self.fail(|| format!("cannot allocate {bytes} bytes of device memory: {}", Failed(error)));
+            0
+        })
+    }
+
+    /// Gives memory back, in the stream's order.
+    ///
+    /// # Safety
+    /// It was allocated here, and is given back once.
+    pub(super) unsafe fn free(&self, address: sys::CUdeviceptr, bytes: usize) {
+        let keep = |workspace: &mut Workspace| workspace.freed.entry(bytes).or_default().push(address);
+        if self.with_workspace(keep).is_some() {
+            return;
+        }
+        // SAFETY: the caller's.
+        let free = |stream| unsafe { result::free_async(address, stream) };
+        if let Err(error) = self.stream().and_then(free) {
+            self.fail(|| format!("cannot free device memory: {}", Failed(error)));
+        }
+    }
+
+    /// Does something with the calling thread's workspace, if it has one.
+    fn with_workspace<R>(&self, act: impl FnOnce(&mut Workspace) -> R) -> Option<R> {
+        let mut workspace = unpoisoned(&self.workspace);
+        workspace.as_mut().filter(|workspace| workspace.owner == thread::current().id()).map(act)
+    }
+
+    /// Keeps memory where it is, for the calling thread; nothing while any thread does.
+    pub(super) fn begin_repeating(&self) -> Option<Repeating<'_>> {
+        let mut workspace = unpoisoned(&self.workspace);
+        if workspace.is_some() {
+            return None;
+        }
+        *workspace = Some(Workspace { owner: thread::current().id(), freed: HashMap::new(), phase: Phase::Launched });
+        Some(Repeating(self))
     }
 
     /// Waits for everything so far.
@@ -111,6 +201,73 @@ impl Queue {
 
     fn failure(&self) -> MutexGuard<'_, Option<String>> {
         unpoisoned(&self.failure)
+    }
+}
+
+/// While there is this, the calling thread repeats a step.
+pub(super) struct Repeating<'a>(&'a Queue);
+
+impl<'a> Repeating<'a> {
+    pub(super) fn queue(&self) -> &'a Queue {
+        self.0
+    }
+
+    /// From here on, the thread's launches are recorded in place of being done.
+    pub(super) fn record(&self) -> Result<Recording<'a>, DriverError> {
+        let Self(queue) = self;
+        queue.context.bind_to_thread()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is open as long as the queue.
+        unsafe { result::stream::begin_capture(queue.recorder.cu_stream(), mode) }?;
+        queue.with_workspace(|workspace| workspace.phase = Phase::Recorded);
+        Ok(Recording { queue, is_over: false })
+    }
+}
+
+impl Drop for Repeating<'_> {
+    fn drop(&mut self) {
+        let workspace = unpoisoned(&self.0.workspace).take();
+        let freed = workspace.into_iter().flat_map(|workspace| workspace.freed);
+        for (bytes, addresses) in freed {
+            for address in addresses {
+                // SAFETY: it was kept when it was given back, and is in nobody's hands.
+                unsafe { self.0.free(address, bytes) };
+            }
+        }
+    }
+}
+
+/// While there is this, what the calling thread launches is recorded.
+pub(super) struct Recording<'a> {
+    queue: &'a Queue,
+    is_over: bool,
+}
+
+impl Recording<'_> {
+    /// What was recorded.
+    pub(super) fn end(mut self) -> Result<sys::CUgraph, DriverError> {
+        self.stop()
+    }
+
+    fn stop(&mut self) -> Result<sys::CUgraph, DriverError> {
+        self.is_over = true;
+        self.queue.with_workspace(|workspace| workspace.phase = Phase::Replayed);
+        self.queue.context.bind_to_thread()?;
+        // SAFETY: it is being captured, by this thread.
+        unsafe { result::stream::end_capture(self.queue.recorder.cu_stream()) }
+    }
+}
+
+/// Where a step panicked.
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        if let Ok(graph) = self.stop() {
+            // SAFETY: it has just been made. Who could be told of a failure is gone.
+            let _ = unsafe { result::graph::destroy(graph) };
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use super::report::Report;
 use crate::io::write_atomic;
 
+/// What stands beside an axis of scores.
+pub const SCORE_AXIS: &str = "mean score over the tasks, %";
 const SIZE: (u32, u32) = (720, 480);
 /// Of one panel of several.
 const PANEL: (u32, u32) = (420, 360);
@@ -33,25 +35,25 @@ pub fn plot(report: &Report, path: &Path) -> Result<()> {
     write_atomic(path, |file| Ok(file.write_all(svg.as_bytes())?))
 }
 
-/// A curve of its own: score against one thing.
+/// A curve of its own, against one thing.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     /// Above it.
     pub title: String,
     /// Below it.
     pub axis: String,
-    /// Left to right; the scores in %.
+    /// Left to right.
     pub points: Vec<(f64, f64)>,
 }
 
-/// Draws an SVG of panels side by side, all with one range of scores.
+/// Draws an SVG of panels side by side, all with one range of what they show, which `height` names.
 ///
 /// # Errors
 /// No point at all, and those of the file system.
-pub fn plot_panels(panels: &[Panel], path: &Path) -> Result<()> {
-    anyhow::ensure!(panels.iter().any(|panel| !panel.points.is_empty()), "nothing to plot: no reader has a score");
+pub fn plot_panels(panels: &[Panel], height: &str, path: &Path) -> Result<()> {
+    anyhow::ensure!(panels.iter().any(|panel| !panel.points.is_empty()), "nothing to plot: no panel has a point");
     let mut svg = String::new();
-    draw_panels(panels, &mut svg).map_err(|e| anyhow!("cannot draw: {e}"))?;
+    draw_panels(panels, height, &mut svg).map_err(|e| anyhow!("cannot draw: {e}"))?;
     write_atomic(path, |file| Ok(file.write_all(svg.as_bytes())?))
 }
 
@@ -62,11 +64,11 @@ fn range(values: impl Iterator<Item = f64>, (of, least): (f64, f64)) -> std::ops
     low - margin..high + margin
 }
 
-fn draw_panels(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+fn draw_panels(panels: &[Panel], height: &str, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
     let width = PANEL.0 * panels.len() as u32;
     let area = SVGBackend::with_string(svg, (width, PANEL.1)).into_drawing_area();
     area.fill(&WHITE)?;
-    let scores = range(panels.iter().flat_map(|panel| panel.points.iter().map(|p| p.1)), (0.15, 1.0));
+    let shown = range(panels.iter().flat_map(|panel| panel.points.iter().map(|p| p.1)), (0.15, 1.0));
     for (i, (area, panel)) in area.split_evenly((1, panels.len())).iter().zip(panels).enumerate() {
         if panel.points.is_empty() {
             continue;
@@ -78,10 +80,10 @@ fn draw_panels(panels: &[Panel], svg: &mut String) -> Result<(), Box<dyn std::er
             .caption(&panel.title, ("sans-serif", 18))
             .x_label_area_size(44)
             .y_label_area_size(56)
-            .build_cartesian_2d(across, scores.clone())?;
+            .build_cartesian_2d(across, shown.clone())?;
         let mut mesh = chart.configure_mesh();
         mesh.light_line_style(TRANSPARENT).x_labels(6).y_labels(8);
-        mesh.x_desc(&panel.axis).y_desc("mean score over the tasks, %").draw()?;
+        mesh.x_desc(&panel.axis).y_desc(height).draw()?;
         let colour = Palette99::pick(i);
         chart.draw_series(LineSeries::new(panel.points.iter().copied(), colour.stroke_width(2)))?;
         chart.draw_series(panel.points.iter().map(|&point| Circle::new(point, 4, colour.filled())))?;
@@ -104,7 +106,7 @@ fn draw(points: &[(String, f64, f64)], svg: &mut String) -> Result<(), Box<dyn s
         .build_cartesian_2d(range(0.05 * widest.max(1e-9), |p| p.1), range(1.0, |p| p.2))?;
     let mut mesh = chart.configure_mesh();
     mesh.light_line_style(TRANSPARENT).x_labels(8).y_labels(8);
-    mesh.x_desc("samples per TFLOP").y_desc("mean score over the tasks, %").draw()?;
+    mesh.x_desc("samples per TFLOP").y_desc(SCORE_AXIS).draw()?;
     let centred = TextStyle::from(("sans-serif", 15)).pos(Pos::new(HPos::Center, VPos::Center));
     for (i, (label, x, y)) in points.iter().enumerate() {
         let colour = Palette99::pick(i);

@@ -1,7 +1,7 @@
 //! A table on a terminal.
 
 /// Rows of cells in columns as wide as their widest cell: the first column to the left, the others to the right.
-pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let head: Vec<String> = head.iter().map(|cell| cell.to_string()).collect();
     let width = |column: usize| {
         let cells = std::iter::once(&head).chain(rows).filter_map(|row| row.get(column));

@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::config::Config;
 use super::weights::Decoder;
-use crate::backend::{Backend, Backward, Direction, Dropout, Grad, Mat, Noise, Segments};
+use crate::backend::{Backend, Backward, Cache, Direction, Dropout, Element, Grad, Mat, Noise, Prediction, Segments};
 use crate::nn::{CrossMemory, DecoderSaved, Recompute, decode_backward, decode_saved};
 
 /// The encoder's final output for a batch of answers: the rows, and which of them each answer reads.
@@ -22,6 +22,12 @@ pub struct Decoded {
     pub tokens: Vec<u32>,
     /// Natural logarithm of each token's probability.
     pub log_probs: Vec<f64>,
+}
+
+/// What a step of greedy decoding leaves to the next.
+struct Decoding<B: Backend> {
+    caches: Vec<Cache<B>>,
+    next: Prediction<B>,
 }
 
 impl<B: Backend> Decoder<Mat<B>> {
@@ -62,22 +68,22 @@ impl<B: Backend> Decoder<Mat<B>> {
         let batch = evidence.segments.count;
         let memories: Vec<CrossMemory<B>> =
             self.blocks.iter().map(|block| block.cross.cross_memory(be, evidence.rows)).collect();
-        let mut caches: Vec<_> = self.blocks.iter().map(|_| be.cache(batch, max_tokens, config.inner())).collect();
+        let mut decoding = Decoding {
+            caches: self.blocks.iter().map(|_| be.cache(batch, max_tokens, config.inner())).collect(),
+            next: Prediction::certain(be, vec![config.decoder_start_token_id; batch]),
+        };
         let rows = Segments::equal(be, batch, 1);
         let bias = shape.bias(&self.bias, Direction::Past);
         let mut answers = vec![Decoded::default(); batch];
-        let mut ids = be.upload(vec![config.decoder_start_token_id; batch]);
-        for _ in 0..max_tokens {
-            let mut x = be.embed(embedding, &ids);
-            for ((block, cache), memory) in self.blocks.iter().zip(&mut caches).zip(&memories) {
+        let step = |decoding: &mut Decoding<B>| {
+            let mut x = be.embed(embedding, &decoding.next.token);
+            for ((block, cache), memory) in self.blocks.iter().zip(&mut decoding.caches).zip(&memories) {
                 block.forward_newest(be, &shape, &mut x, (&rows, cache, bias), (memory, evidence.segments));
             }
-            let next = be.predict(&be.rms_norm(&x, &self.norm, shape.eps), &self.head);
-            if !extend(be, &mut answers, &next, config.eos_token_id)? {
-                break;
-            }
-            ids = next.token;
-        }
+            be.predict(&be.rms_norm(&x, &self.norm, shape.eps), &self.head, &mut decoding.next);
+        };
+        let goes_on = |decoding: &Decoding<B>| extend(be, &mut answers, &decoding.next, config.eos_token_id);
+        be.repeat(max_tokens, &mut decoding, step, goes_on)?;
         Ok(answers)
     }
 }
@@ -172,8 +178,7 @@ pub(crate) fn drop_out_again<B: Backward>(be: &B, x: &mut Mat<B>, mask: Option<D
 }
 
 /// Adds a token to each answer that has not ended; whether any goes on.
-fn extend<B: Backend>(be: &B, answers: &mut [Decoded], next: &crate::backend::Prediction<B>, eos: u32) -> Result<bool> {
-    use crate::backend::Element;
+fn extend<B: Backend>(be: &B, answers: &mut [Decoded], next: &Prediction<B>, eos: u32) -> Result<bool> {
     let (tokens, log_probs) = (be.download(&next.token)?, be.download(&next.log_prob)?);
     let mut open = false;
     for ((answer, token), log_prob) in answers.iter_mut().zip(tokens).zip(log_probs) {

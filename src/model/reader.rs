@@ -52,6 +52,24 @@ pub struct Reading {
     pub read: Vec<usize>,
 }
 
+/// A part of reading, behind which [`Reader::read_in_stages`] says that it has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The questions by themselves.
+    Question,
+    /// The memories of the passages, from the store; of those that come as tokens, the memory encoder.
+    Memory,
+    /// Questions and passages joined, and live encoder A or the separate reranker.
+    LiveA,
+    /// The scorer, and the choice of the `m` best.
+    Select,
+    /// The layers that are left.
+    LiveB,
+    /// The decoder.
+    Answer,
+}
+
 /// Rows and the segments they form.
 pub struct Encoded<B: Backend> {
     /// `[n, d]`.
@@ -120,13 +138,15 @@ impl<B: Backend> Reader<B> {
     ///
     /// # Errors
     /// A question without tokens or passages, an empty passage, ids beyond the vocabulary, memory of another width.
-    fn join(&self, questions: &[Question<'_>]) -> Result<(Encoded<B>, Segments<B>)> {
+    fn join(&self, questions: &[Question<'_>], passed: &mut dyn FnMut(Stage)) -> Result<(Encoded<B>, Segments<B>)> {
         for (i, question) in questions.iter().enumerate() {
             question.check(&self.config).with_context(|| format!("question {i} of the batch"))?;
         }
         let texts: Vec<&[u32]> = questions.iter().map(|q| q.ids).collect();
         let asked = self.encode_questions(&texts)?;
+        passed(Stage::Question);
         let passages = self.passages(questions)?;
+        passed(Stage::Memory);
         let groups = Segments::packed(&self.be, questions.iter().map(|q| q.passages.len()));
         let (rows, segments) = self.be.join(Join {
             question: &asked.rows,
@@ -170,18 +190,24 @@ impl<B: Backend> Reader<B> {
     /// # Errors
     /// Questions that cannot be read, see [`Reader::read`].
     pub fn score(&self, questions: &[Question<'_>]) -> Result<Scored<B>> {
-        let (mut live_a, groups) = self.join(questions)?;
+        self.score_in_stages(questions, &mut |_| {})
+    }
+
+    fn score_in_stages(&self, questions: &[Question<'_>], passed: &mut dyn FnMut(Stage)) -> Result<Scored<B>> {
+        let (mut live_a, groups) = self.join(questions, passed)?;
         let (live, scorer) = (self.memory_layers(), self.scorer());
         let scores = match &self.weights.reranker {
             None => {
                 let blocks = self.blocks(live..live + self.glimmer.rerank_layers);
                 self.encode(&mut live_a.rows, &live_a.segments, &self.weights.live_bias, blocks);
+                passed(Stage::LiveA);
                 self.be.score(&live_a.rows, &live_a.segments, scorer)
             }
             Some(Layers { bias, blocks }) => {
                 let everything = Selection::all(&self.be, live_a.segments.count);
                 let (mut rows, segments) = self.be.gather(&live_a.rows, &live_a.segments, &everything);
                 self.encode(&mut rows, &segments, bias, blocks);
+                passed(Stage::LiveA);
                 self.be.score(&rows, &segments, scorer)
             }
         };
@@ -218,16 +244,33 @@ impl<B: Backend> Reader<B> {
     /// A question without tokens or passages, an empty passage, ids beyond the vocabulary, memory of another
     /// width, and what the machine reports.
     pub fn read(&self, questions: &[Question<'_>], max_tokens: usize) -> Result<Vec<Reading>> {
+        self.read_in_stages(questions, max_tokens, &mut |_| {})
+    }
+
+    /// [`read`](Self::read), calling `passed` behind each stage, in their order: for measurements. A machine that works
+    /// ahead of the host may not be done with the stage then.
+    ///
+    /// # Errors
+    /// As those of [`read`](Self::read).
+    pub fn read_in_stages(
+        &self,
+        questions: &[Question<'_>],
+        max_tokens: usize,
+        passed: &mut dyn FnMut(Stage),
+    ) -> Result<Vec<Reading>> {
         if questions.is_empty() {
             return Ok(Vec::new());
         }
-        let scored = self.score(questions)?;
+        let scored = self.score_in_stages(questions, passed)?;
         let chosen = self.be.top_m(&scored.scores, &scored.groups, self.glimmer.selected);
+        passed(Stage::Select);
         let encoded = self.finish(&scored.live_a, &chosen);
+        passed(Stage::LiveB);
         let segments = self.be.merge(&encoded.segments, &chosen.groups);
         let evidence = Evidence { rows: &encoded.rows, segments: &segments };
         let decoder = &self.weights.decoder;
         let answers = decoder.greedy(&self.be, &self.config, &self.weights.encoder.embedding, &evidence, max_tokens)?;
+        passed(Stage::Answer);
         self.readings(questions, &scored, &chosen, answers)
     }
 

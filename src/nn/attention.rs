@@ -3,7 +3,7 @@
 use super::residual::{residual, residual_bwd};
 use super::{Leaf, Shape, tree};
 use crate::backend::{
-    Attend, AttendGrad, Attended, Backend, Backward, Bias, Cache, Dropout, Grad, Mat, Noise, Segments,
+    Attend, AttendGrad, Attended, Backend, Backward, Bias, Cache, Dropout, Grad, Mat, Newest, Noise, Segments,
 };
 
 tree! {
@@ -42,8 +42,7 @@ impl<B: Backend> Attention<Mat<B>> {
     pub fn forward_newest(&self, be: &B, shape: &Shape, x: &mut Mat<B>, cache: &mut Cache<B>, bias: Bias<'_, B>) {
         let y = be.rms_norm(x, &self.norm, shape.eps);
         let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
-        be.append(cache, &k, &v);
-        let o = be.decode_attention(&q, cache, bias);
+        let o = be.decode_attention(Newest { q: &q, k: &k, v: &v }, cache, bias);
         be.linear_add(&o, &self.o, x);
     }
 

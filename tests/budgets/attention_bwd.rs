@@ -5,7 +5,8 @@ use glimmer::cuda::Float;
 use glimmer_emulator::count::Counters;
 use half::bf16;
 
-use crate::attention::{BUCKETS, MAX_DISTANCE, READ, TOKENS, WIDTH, assert_no_conflicts, moved, normal};
+use crate::attention::{BUCKETS, MAX_DISTANCE, READ, TOKENS, WIDTH, assert_no_conflicts, normal};
+use crate::moved;
 use crate::{Counted, assert_within};
 
 /// What attention's backward pass costs, of segments of `rows` and of `cols`, but for the sum of its bias table's parts.

@@ -4,8 +4,8 @@ use glimmer::backend::{Backend, Backward, Grad, Mat, Pool, Scorer, ScorerGrad, S
 use glimmer::cuda::Float;
 use half::bf16;
 
-use crate::attention::{moved, normal};
-use crate::{Counted, assert_no_excess, assert_within};
+use crate::attention::normal;
+use crate::{Counted, assert_no_excess, assert_within, moved};
 
 /// Logits are read once, and their gradients are written in their place.
 #[test]

@@ -3,8 +3,12 @@
 
 mod attention;
 mod attention_bwd;
+mod cost;
 mod losses;
+mod measured;
 mod products;
+mod report;
+mod rows;
 mod training;
 
 use glimmer::cuda::{Cuda, Float, probe};
@@ -29,6 +33,14 @@ impl<E: Float> Counted<E> {
         work(&self.be);
         self.emulator.launches().unwrap().into_iter().map(|launch| launch.counters).collect()
     }
+}
+
+/// Bytes of a sector of global memory.
+const SECTOR: u64 = 32;
+
+/// Bytes to and from global memory, as whole sectors.
+fn moved(c: &Counters) -> f64 {
+    (SECTOR * (c.global_loads.transactions + c.global_stores.transactions)) as f64
 }
 
 /// Asserts that every transaction was needed.

@@ -1,6 +1,6 @@
 //! Matrix products and what is fused with them.
 
-use glimmer::backend::{Backend, Mat};
+use glimmer::backend::{Backend, Mat, Prediction};
 use glimmer::cuda::{Cuda, Float};
 use glimmer_emulator::count::Counters;
 use half::bf16;
@@ -109,7 +109,8 @@ fn decoding_one_row_moves_the_weights_once() {
                 check("linear_add", (inner, d, 2 * d), counted.count(|be| be.linear_add(x, &w, &mut y)));
             }
             let head = zeros(&counted.be, vocabulary, d);
-            let counters = counted.count(|be| be.predict(&of_d, &head));
+            let mut next = Prediction::certain(&counted.be, vec![0]);
+            let counters = counted.count(|be| be.predict(&of_d, &head, &mut next));
             assert_eq!(counters.len(), 2, "predict: launches");
             check("predict", (d, vocabulary, 4), counters);
         }

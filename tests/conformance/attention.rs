@@ -1,6 +1,6 @@
 //! Attention in its three shapes, and decoding.
 
-use glimmer::backend::{Attend, Backend, Bias, Direction, Mat, Segments};
+use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Mat, Newest, Segments};
 
 use crate::common::naive::{self, Matrix};
 use crate::common::{assert_rows_close, tolerance};
@@ -165,23 +165,64 @@ fn check_cache<B: Backend>(be: &B, cases: &[((usize, usize), usize, usize)]) {
         let draw = |stream, deviation| normal(be, stream, (batch * capacity, width), deviation);
         let (k, v, q) = (draw(1, 1.0), draw(2, 1.0), draw(3, 1.5 * (e as f64).powf(-0.5)));
         let table = normal(be, 4, (BUCKETS, heads), 1.0);
-        let mut cache = be.cache(batch, capacity, width);
-        for len in 1..=capacity {
+        let lens = [1, 2, 7, 20, 128, 255, 256, 257, 260, 512, 513, 520];
+        for len in lens.into_iter().filter(|&len| len <= capacity) {
             // Token `len - 1` of each sequence.
-            let newest = |of: &Matrix| of.gather((0..batch).map(|b| b * capacity + len - 1));
-            let upload = |of: &Operand<B>| operand(be, width, newest(&of.plain).data);
-            be.append(&mut cache, &upload(&k).mat, &upload(&v).mat);
-            assert_eq!(cache.len, len);
-            if ![1, 2, 7, 20, 128, 255, 256, 257, 260, 512, 513, 520].contains(&len) {
-                continue;
-            }
+            let newest =
+                |of: &Operand<B>| operand(be, width, of.plain.gather(newest_of(batch, capacity, len)).data).mat;
+            let (newest_q, newest_k, newest_v) = (newest(&q), newest(&k), newest(&v));
             let what = format!("decode attention over {len} of {capacity} keys, heads {heads} × {e}, batch {batch}");
-            let bias = Bias { table: &table.mat, direction: Direction::Past, max_distance: MAX_DISTANCE };
-            let newest_q = upload(&q).mat;
-            let found = steady(&what, || values(be, &be.decode_attention(&newest_q, &cache, bias)));
+            let found = steady(&what, || {
+                let bias = Bias { table: &table.mat, direction: Direction::Past, max_distance: MAX_DISTANCE };
+                let before = |of: &Operand<B>| before(be, &of.plain, capacity, len - 1);
+                let counted = be.upload(vec![len as u32 - 1]);
+                let mut cache = Cache { k: before(&k), v: before(&v), capacity, len: counted };
+                let newest = Newest { q: &newest_q, k: &newest_k, v: &newest_v };
+                let found = values(be, &be.decode_attention(newest, &mut cache, bias));
+                assert_eq!(be.download(&cache.len).unwrap(), [len as u32], "{what}");
+                for (kept, of) in [(&cache.k, &k), (&cache.v, &v)] {
+                    let kept = Matrix { cols: width, data: values(be, kept) };
+                    let joined = |of: &Matrix| of.gather(newest_of(batch, capacity, len)).data;
+                    assert_eq!(joined(&kept), joined(&of.plain), "{what}: the newest token joins");
+                }
+                found
+            });
             let wanted = newest_row(&q.plain, &k.plain, &v.plain, &table.plain, (batch, capacity, len));
             assert_rows_close(&what, &found, &wanted, tolerance::<B::Elem>(e + len + 100));
         }
+    }
+}
+
+/// Where each sequence has its last token of `len`.
+fn newest_of(batch: usize, capacity: usize, len: usize) -> impl Iterator<Item = usize> {
+    (0..batch).map(move |b| b * capacity + len - 1)
+}
+
+/// A cache's rows: the first `len` of each sequence, and not a number behind them.
+fn before<B: Backend>(be: &B, rows: &Matrix, capacity: usize, len: usize) -> Mat<B> {
+    let mut data = rows.data.clone();
+    for (row, values) in data.chunks_exact_mut(rows.cols).enumerate() {
+        if row % capacity >= len {
+            values.fill(f64::NAN);
+        }
+    }
+    operand(be, rows.cols, data).mat
+}
+
+/// A cache that is filled token by token.
+pub fn growing_cache<B: Backend>(be: &B) {
+    let (batch, capacity, heads, width) = (3, 6, 2, 16);
+    let draw = |stream| normal(be, stream, (batch * capacity, width), 0.5);
+    let (q, k, v) = (draw(1), draw(2), draw(3));
+    let table = normal(be, 4, (BUCKETS, heads), 1.0);
+    let bias = Bias { table: &table.mat, direction: Direction::Past, max_distance: MAX_DISTANCE };
+    let mut cache = be.cache(batch, capacity, width);
+    for len in 1..=capacity {
+        let newest = |of: &Operand<B>| operand(be, width, of.plain.gather(newest_of(batch, capacity, len)).data).mat;
+        let (q_mat, k_mat, v_mat) = (newest(&q), newest(&k), newest(&v));
+        let found = be.decode_attention(Newest { q: &q_mat, k: &k_mat, v: &v_mat }, &mut cache, bias);
+        let wanted = newest_row(&q.plain, &k.plain, &v.plain, &table.plain, (batch, capacity, len));
+        assert_rows_close("a growing cache", &values(be, &found), &wanted, tolerance::<B::Elem>(width + len + 100));
     }
 }
 

@@ -1,17 +1,14 @@
 //! From the decoder's rows to tokens and their log-probabilities.
 
-use glimmer::backend::Backend;
+use glimmer::backend::{Backend, Mat, Prediction};
 
 use crate::common::{assert_close, naive, tolerance};
 use crate::harness::{ids, normal, operand, steady, widened};
 
 /// Tokens and log-probabilities.
-fn predicted<B: Backend>(
-    be: &B,
-    x: &glimmer::backend::Mat<B>,
-    head: &glimmer::backend::Mat<B>,
-) -> (Vec<u32>, Vec<f64>) {
-    let found = be.predict(x, head);
+pub fn predicted<B: Backend>(be: &B, x: &Mat<B>, head: &Mat<B>) -> (Vec<u32>, Vec<f64>) {
+    let mut found = Prediction::certain(be, vec![u32::MAX; x.rows]);
+    be.predict(x, head, &mut found);
     (be.download(&found.token).unwrap(), widened(be.download(&found.log_prob).unwrap()))
 }
 

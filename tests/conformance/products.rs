@@ -5,6 +5,7 @@ use glimmer::backend::{Backend, Mat, Segments};
 use crate::common::naive::Matrix;
 use crate::common::{assert_close, assert_rows_close, naive, tolerance};
 use crate::harness::{normal, operand, steady, values};
+use crate::predict::predicted;
 
 /// Rows, inputs, outputs. Products of few rows and of many are different code, on either side of 8.
 const SIZES: [(usize, usize, usize); 16] = [
@@ -165,7 +166,7 @@ pub fn of_rows_that_the_machine_counts<B: Backend>(be: &B) {
         let mut sum = kept();
         be.linear_add(&kept(), &square.mat, &mut sum);
         check("linear_add", sum, &naive::linear(&plain, &square.plain).zip(&plain, |product, y| y + product));
-        let tokens = be.download(&be.predict(&kept(), &w[0].mat).token).unwrap();
+        let (tokens, _) = predicted(be, &kept(), &w[0].mat);
         let best: Vec<u32> = product.rows().map(|row| naive::argmax(row) as u32).collect();
         assert_eq!(tokens, best, "predict");
     }

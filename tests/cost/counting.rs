@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use bytemuck::Pod;
 use glimmer::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Mat, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
 };
 use glimmer::cpu::{Buffer, Cpu};
 
@@ -53,7 +53,7 @@ fn selection(s: &Selection<Counting>) -> Selection<Machine> {
 }
 
 fn cache(c: &Cache<Counting>) -> Cache<Machine> {
-    Cache { k: mat(&c.k), v: mat(&c.v), capacity: c.capacity, len: c.len }
+    Cache { k: mat(&c.k), v: mat(&c.v), capacity: c.capacity, len: Buffer::from(c.len.to_vec()) }
 }
 
 /// Rows of each segment.
@@ -148,18 +148,17 @@ impl Backend for Counting {
         Cache { k: own(k), v: own(v), capacity, len }
     }
 
-    fn append(&self, into: &mut Cache<Self>, k: &Mat<Self>, v: &Mat<Self>) {
-        let mut longer = cache(into);
-        self.inner.append(&mut longer, &mat(k), &mat(v));
-        *into = Cache { k: own(longer.k), v: own(longer.v), capacity: longer.capacity, len: longer.len };
-    }
-
-    fn decode_attention(&self, q: &Mat<Self>, keys: &Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
-        self.count(&[q.rows, keys.len, keys.k.cols]);
-        self.count(&[q.rows, keys.len, keys.v.cols]);
+    fn decode_attention(&self, newest: Newest<'_, Self>, keys: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
+        let len = keys.len[0] as usize + 1;
+        self.count(&[newest.q.rows, len, keys.k.cols]);
+        self.count(&[newest.q.rows, len, keys.v.cols]);
         let table = mat(bias.table);
         let bias = Bias { table: &table, direction: bias.direction, max_distance: bias.max_distance };
-        own(self.inner.decode_attention(&mat(q), &cache(keys), bias))
+        let (q, k, v) = (&mat(newest.q), &mat(newest.k), &mat(newest.v));
+        let mut longer = cache(keys);
+        let o = self.inner.decode_attention(Newest { q, k, v }, &mut longer, bias);
+        *keys = Cache { k: own(longer.k), v: own(longer.v), capacity: longer.capacity, len: longer.len };
+        own(o)
     }
 
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
@@ -202,10 +201,11 @@ impl Backend for Counting {
         own(self.inner.dequantise(width, stored))
     }
 
-    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>) -> Prediction<Self> {
+    fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
         self.count(&[x.rows, head.rows, head.cols]);
-        let Prediction { token, log_prob } = self.inner.predict(&mat(x), &mat(head));
-        Prediction { token, log_prob }
+        let mut found = Prediction::certain(&self.inner, Vec::new());
+        self.inner.predict(&mat(x), &mat(head), &mut found);
+        (next.token, next.log_prob) = (found.token, found.log_prob);
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<f64> {

@@ -22,14 +22,15 @@ fn a_fault_names_the_launch() {
 fn memory_that_is_not_there_is_reported_and_forgotten() {
     let (_, be) = machine::<f32>();
     let small = Mat::upload(&be, 1, 64, vec![2.0; 64]);
-    let mut cache = be.cache(1, 1 << 31, 64);
-    be.append(&mut cache, &small, &small);
+    let square = Mat::upload(&be, 64, 64, vec![0.0; 64 * 64]);
+    let mut sum = Mat { rows: 1, cols: 64, buf: be.cache(1, 1 << 31, 64).k.buf };
+    be.linear_add(&small, &square, &mut sum);
     let error = small.download(&be).unwrap_err().to_string();
     assert!(error.contains("cannot allocate 549755813888 bytes"), "{error}");
     assert_eq!(small.download(&be).unwrap(), [2.0; 64], "what was there is there");
-    be.append(&mut cache, &small, &small);
+    be.linear_add(&small, &square, &mut sum);
     let error = small.download(&be).unwrap_err().to_string();
-    assert!(error.contains("append_f32") && error.contains("missing"), "{error}");
+    assert!(error.contains("linear_add_plain8_f32") && error.contains("missing"), "{error}");
 }
 
 #[test]

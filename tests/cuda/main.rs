@@ -1,11 +1,12 @@
 //! What is particular to the CUDA machine, on the emulator: rows that the device alone counts, failures that wait for a
-//! download, and what the kernels of rows and segments move.
+//! download, decoding as a graph, how much memory training takes, and a trained reader's answer.
 
+mod decoding;
 mod failures;
 mod launches;
 mod live;
 mod memory;
-mod traffic;
+mod question;
 
 use glimmer::cuda::{Cuda, Float, probe};
 use glimmer_emulator::Emulator;

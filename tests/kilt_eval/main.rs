@@ -4,6 +4,7 @@
 mod process;
 
 mod data;
+mod emulated;
 mod footprint;
 mod interruption;
 mod refusals;

@@ -1,5 +1,6 @@
 //! Graphs: captured work that can be done again.
 
+use std::cell::Cell;
 use std::ffi::c_ulonglong;
 use std::sync::{Arc, Weak};
 
@@ -16,6 +17,25 @@ const FLAGS: c_ulonglong = 15;
 
 static GRAPHS: Table<Graph> = Table::new("graph");
 static EXECUTABLES: Table<Executable> = Table::new("executable graph");
+
+thread_local! {
+    /// Launches of graphs that this thread has begun, and whether the last is under way.
+    static LAUNCHES: Cell<(u64, bool)> = const { Cell::new((0, false)) };
+}
+
+/// Which of its launches of graphs this thread is doing, from 1; none between them.
+pub fn under_way() -> Option<u64> {
+    let (number, is_under_way) = LAUNCHES.get();
+    is_under_way.then_some(number)
+}
+
+/// Does `work` as a launch of a graph.
+fn as_launch<R>(work: impl FnOnce() -> R) -> R {
+    LAUNCHES.set((LAUNCHES.get().0 + 1, true));
+    let done = work();
+    LAUNCHES.set((LAUNCHES.get().0, false));
+    done
+}
 
 /// A piece of work and the pieces that come before it.
 pub struct Node {
@@ -94,14 +114,16 @@ exports! {
     fn cuGraphLaunch(executable: Handle, stream: Handle) {
         let (context, stream) = context::stream(stream)?;
         let executable = EXECUTABLES.get(executable)?;
-        for node in &executable.nodes.list {
-            // Nothing runs after a fault, whichever call it is to fail.
-            if context.check().is_err() {
-                break;
+        as_launch(|| {
+            for node in &executable.nodes.list {
+                // Nothing runs after a fault, whichever call it is to fail.
+                if context.check().is_err() {
+                    break;
+                }
+                stream::submit(&context, &stream, node.operation.clone())?;
             }
-            stream::submit(&context, &stream, node.operation.clone())?;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn cuGraphUpload(executable: Handle, stream: Handle) {

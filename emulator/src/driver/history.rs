@@ -40,6 +40,9 @@ pub struct Launched {
     pub kernel: String,
     /// Which of the kernel's launches in the context, from 0.
     pub ordinal: u64,
+    /// Which launch of a graph in its thread it was part of, from 1; none if the host launched the kernel itself.
+    #[serde(default)]
+    pub graph: Option<u64>,
     /// Its size.
     #[serde(flatten)]
     pub shape: Shape,
@@ -129,7 +132,8 @@ impl Run<'_> {
     /// Keeps the counters.
     pub fn succeed(self, counters: Counters, kept: usize) {
         let mut inner = lock(&self.history.inner);
-        inner.launches.push_back(Launched { kernel: self.kernel, ordinal: self.ordinal, shape: self.shape, counters });
+        let Self { kernel, ordinal, shape, .. } = self;
+        inner.launches.push_back(Launched { kernel, ordinal, graph: super::graph::under_way(), shape, counters });
         let excess = inner.launches.len().saturating_sub(kept);
         inner.launches.drain(..excess);
     }
