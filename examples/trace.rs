@@ -8,13 +8,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Parser;
-use glimmer::backend::Backend;
-use glimmer::cpu::{Cpu, Real};
+use glimmer::backend::{Backend, Backward};
 use glimmer::io::{Stored, write_tensors};
 use glimmer::model::{Config, Cut, Glimmer, Reader};
 use glimmer::nn::Recompute;
 use glimmer::trace::{Inputs, Tensor, Values, trace, trace_gradients};
-use machine::{CpuWork, Machine, MachineArgs, Work};
+use machine::{Machine, MachineArgs, Work};
 
 /// Run a reader on given tokens and write every intermediate of the forward pass as safetensors
 ///
@@ -46,10 +45,7 @@ struct Args {
 
 fn main() -> Result<()> {
     let args = Args::parse();
-    match args.backward {
-        true => args.machine.run_on_cpu(Trace(&args), "gradients are computed on the CPU alone so far"),
-        false => args.machine.run(Trace(&args)),
-    }
+    args.machine.run(Trace(&args))
 }
 
 /// The forward pass, and the backward pass where it is asked for.
@@ -75,21 +71,14 @@ impl Trace<'_> {
     }
 }
 
-impl CpuWork for Trace<'_> {
-    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
+impl Work for Trace<'_> {
+    fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()> {
         let (reader, inputs) = self.load(machine, name)?;
         let mut tensors = trace(&reader, &inputs, self.0.max_tokens.into())?;
         if self.0.backward {
             tensors.extend(trace_gradients(&reader, &inputs, Recompute::Nothing)?);
         }
         self.write(&tensors)
-    }
-}
-
-impl Work for Trace<'_> {
-    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()> {
-        let (reader, inputs) = self.load(machine, name)?;
-        self.write(&trace(&reader, &inputs, self.0.max_tokens.into())?)
     }
 }
 

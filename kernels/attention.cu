@@ -6,8 +6,11 @@
 // Block (x, y, z) has the x-th tile of rows of head y of segment z.
 #define PARAMETERS(T)                                                                                                  \
     (const T* q, const T* k, const T* v, T* o, float* log_sum, const uint32_t* rows, const uint32_t* cols,             \
-     const T* table, const uint16_t* bucket, uint32_t buckets, uint32_t reach, uint32_t causal, uint32_t width)
-#define OPERANDS {q, k, v, o, log_sum, rows, cols}, {table, bucket, buckets, reach, gridDim.y, blockIdx.y}, causal != 0
+     const T* table, const uint16_t* bucket, uint32_t buckets, uint32_t reach, uint32_t causal, uint32_t width,        \
+     uint64_t stream, uint32_t threshold, float scale)
+#define OPERANDS                                                                                                       \
+    {q, k, v, o, log_sum, rows, cols}, {table, bucket, buckets, reach, gridDim.y, blockIdx.y}, causal != 0,            \
+        { stream, threshold, scale }
 
 // For heads of up to WIDTH.
 #define PLAIN(T, NAME, WIDTH)                                                                                          \
@@ -26,12 +29,14 @@ PLAIN(float, f32, 256)
 PLAIN(bf16, bf16, 256)
 
 // For heads of 64, and ROWS rows a block. Twelve warps a multiprocessor: while some multiply, others take powers.
-#define TILED(ROWS)                                                                                                    \
-    extern "C" __global__ void __launch_bounds__(ROWS, 12 / (ROWS / 32))                                               \
-        attention_tile##ROWS##_bf16 PARAMETERS(bf16) {                                                                 \
-        tiled::attend<tiled::Block<ROWS / 32>>(OPERANDS);                                                              \
+#define TILED(ROWS, WEIGHTS, NAME)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(ROWS, 12 / (ROWS / 32)) attention_##NAME##ROWS##_bf16                 \
+        PARAMETERS(bf16) {                                                                                             \
+        tiled::attend<tiled::Block<ROWS / 32>, tiled::Weights::WEIGHTS>(OPERANDS);                                     \
     }
 
-TILED(32)
-TILED(64)
-TILED(128)
+TILED(32, WHOLE, tile)
+TILED(64, WHOLE, tile)
+TILED(128, WHOLE, tile)
+TILED(32, MASKED, masked_tile)
+TILED(128, MASKED, masked_tile)

@@ -58,33 +58,37 @@ template <class T> struct Bias {
     __device__ __forceinline__ float of_bucket(uint32_t b) const { return widen(table[b * heads + head]) * LOG2_E; }
 };
 
-// The same in shared memory, for tiles of at most 32 queries and 32 keys. A tile farther from the diagonal than
+// The same in shared memory, for tiles of at most EDGE queries and EDGE keys. A tile farther from the diagonal than
 // anything changes is taken for one that lies `SPREAD` beyond the reach: so the row has an end.
-struct BiasRow {
-    static constexpr int SPREAD = 31;  // from the distance of a tile's corner to that of any of its elements
+template <int EDGE = 32> struct BiasRow {
+    static constexpr int SPREAD = EDGE - 1;  // from the distance of a tile's corner to that of any of its elements
 
     float* row;
     int reach;  // 0 without a bias
 
     __device__ __forceinline__ int length() const { return 2 * (reach + 2 * SPREAD) + 1; }
 
-    // The bias of a tile's first query and first key; its neighbours lie beside it.
-    __device__ __forceinline__ const float* corner(int key, int query) const {
+    // Where a tile's first query and first key are; its neighbours lie beside it.
+    __device__ __forceinline__ int place(int key, int query) const {
         const int far = reach + SPREAD;
-        return row + min(max(key - query, -far), far) + far + SPREAD;
+        return min(max(key - query, -far), far) + far + SPREAD;
     }
+    __device__ __forceinline__ const float* corner(int key, int query) const { return row + place(key, query); }
 
     // `begin`, a barrier, `finish`, and another barrier fill the row. In between, it holds buckets, and what is behind
     // it the bias of each, so that a block waits for global memory once and not twice.
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void begin(const Bias<T>& bias) const {
+    template <class T> __device__ __forceinline__ void begin(const Bias<T>& bias, uint32_t threads) const {
         if (bias.table == nullptr) return;
-        for (uint32_t b = threadIdx.x; b < bias.buckets; b += THREADS) row[length() + b] = bias.of_bucket(b);
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+        for (uint32_t b = threadIdx.x; b < bias.buckets; b += threads) row[length() + b] = bias.of_bucket(b);
+        buckets(bias, threads);
+    }
+    template <class T> __device__ __forceinline__ void buckets(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = __uint_as_float(bias.bucket_of(i - reach - 2 * SPREAD));
         }
     }
-    template <uint32_t THREADS, class T> __device__ __forceinline__ void finish(const Bias<T>& bias) const {
-        for (int i = threadIdx.x; i < length(); i += THREADS) {
+    template <class T> __device__ __forceinline__ void finish(const Bias<T>& bias, uint32_t threads) const {
+        for (int i = threadIdx.x; i < length(); i += threads) {
             row[i] = bias.table == nullptr ? 0.0f : row[length() + __float_as_uint(row[i])];
         }
     }

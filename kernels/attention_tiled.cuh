@@ -7,6 +7,7 @@
 #pragma once
 
 #include "attention.cuh"
+#include "mask.cuh"
 #include "mma.cuh"
 
 namespace tiled {
@@ -168,6 +169,36 @@ __device__ __forceinline__ void soften(Strip& strip, Scores& s) {
     });
 }
 
+// Whether weights are dropped. What is not asked for costs nothing.
+enum class Weights { WHOLE, MASKED };
+
+// The masks' 16 bits of a lane's two columns and its two rows, 8 apart, of a block of 8 columns from `key` on. `row` is
+// the first one's number in the whole batch. Neighbours share a word of each row, draw one of the two, and exchange.
+__device__ __forceinline__ void draw(uint32_t (&bits)[2], const Mask& mask, uint32_t row, uint32_t key) {
+    const uint32_t odd = lane() % 2;
+    const uint64_t word = mask.word((row + odd * 8) * gridDim.y + blockIdx.y, key / 4 + lane() % 4 / 2);
+    const uint32_t low = word, high = word >> 32;
+    const uint32_t own = odd ? high : low, other = __shfl_xor_sync(ALL_LANES, odd ? low : high, 1);
+    bits[0] = odd ? other : own;
+    bits[1] = odd ? own : other;
+}
+
+// Drops weights. `row` is the number of the strip's first row in the whole batch.
+__device__ __forceinline__ void drop(Scores& s, const Mask& mask, uint32_t row, uint32_t key) {
+#pragma unroll
+    for (uint32_t i = 0; i < 2; i++) {
+#pragma unroll
+        for (uint32_t col = 0; col < STEP; col += 8) {
+            uint32_t bits[2];
+            draw(bits, mask, row + i * 16 + lane() / 4, key + col);
+            for (uint32_t half = 0; half < 2; half++) {
+                s.at(i, half, col / 4) *= mask.factor(bits[half]);
+                s.at(i, half, col / 4 + 1) *= mask.factor(bits[half] >> 16);
+            }
+        }
+    }
+}
+
 // Starts copying `ROWS` rows of one head, of which `left` are there, from row `first` of `from` on.
 template <uint32_t ROWS, uint32_t THREADS>
 __device__ __forceinline__ void copy_rows(Tile<WIDTH> to, const bf16* from, uint32_t first, uint32_t stride, int left) {
@@ -232,8 +263,9 @@ __device__ __forceinline__ void write(Strip& strip, const Attention<bf16>& a, Sp
     }
 }
 
-template <class B>
-__device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16>& bias, bool causal) {
+template <class B, Weights WEIGHTS>
+__device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16>& bias, bool causal,
+                                       const Mask& dropout) {
     extern __shared__ __align__(128) unsigned char shared[];
     const uint32_t head = blockIdx.y, stride = gridDim.y * WIDTH, warp_row = uniform(threadIdx.x / WARP) * WARP_ROWS;
     const Span queries = segment(a.rows, blockIdx.z), keys = segment(a.cols, blockIdx.z);
@@ -248,11 +280,11 @@ __device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16
     copy_rows<B::ROWS, B::THREADS>(q_tile, a.q + head * WIDTH, queries.first + block_row, stride, left);
     commit_copies();
     for (uint32_t i = 0; i < B::AHEAD; i++) steps.copy(i * STEP, seen);
-    const BiasRow near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};
-    near.begin<B::THREADS>(bias);
+    const BiasRow<> near = {(float*)(shared + B::SHARED_BYTES), (int)bias.reach};
+    near.begin(bias, B::THREADS);
     wait_for_copies<B::AHEAD>();
     __syncthreads();
-    near.finish<B::THREADS>(bias);
+    near.finish(bias, B::THREADS);
     Strip strip = {};
     each_row([&](uint32_t i, uint32_t j) { strip.peak[i][j] = MINUS_INFINITY; });
 #pragma unroll
@@ -273,6 +305,7 @@ __device__ __forceinline__ void attend(const Attention<bf16>& a, const Bias<bf16
             mask(s, [&](uint32_t i, uint32_t j) { return row + i * 16 + j * 8 + lane() / 4 + 1 - key; });
         }
         soften(strip, s);
+        if constexpr (WEIGHTS == Weights::MASKED) drop(s, dropout, queries.first + row, key);
         accumulate(strip, s, steps.v_tile(key));
     }
     write(strip, a, queries, row);

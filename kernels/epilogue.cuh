@@ -91,3 +91,19 @@ template <class Epilogue, class T> __device__ __forceinline__ void finish_four(T
         Epilogue::of(product.w, was.w)};
     store_four(y, now);
 }
+
+// Four neighbours from `col` on, of a row of any width: those that are there.
+template <class Epilogue, class T>
+__device__ __forceinline__ void store_up_to_four(T* row, uint32_t col, uint32_t width, float4 products) {
+    if (width % 4 == 0) {
+        if (col < width) finish_four<Epilogue>(row + col, products);
+        return;
+    }
+    const float product[4] = {products.x, products.y, products.z, products.w};
+#pragma unroll
+    for (uint32_t j = 0; j < 4; j++) {
+        if (col + j >= width) break;
+        T& to = row[col + j];
+        to = narrow<T>(Epilogue::of(product[j], Epilogue::READS_Y ? widen(to) : 0.0f));
+    }
+}

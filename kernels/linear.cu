@@ -54,19 +54,7 @@ template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ voi
     plain_product<T>(sums, x, w, a.inner);
     each_four(sums, [&](uint32_t row, uint32_t col, float4 products) {
         if (first_row + row >= a.rows) return;
-        T* y = a.y + (size_t)(first_row + row) * a.outputs;
-        col += first_col;
-        if (a.outputs % 4 == 0) {
-            if (col < a.outputs) finish_four<Epilogue>(y + col, products);
-        } else {
-            const float product[4] = {products.x, products.y, products.z, products.w};
-#pragma unroll
-            for (uint32_t j = 0; j < 4; j++) {
-                if (col + j >= a.outputs) break;
-                T& to = y[col + j];
-                to = narrow<T>(Epilogue::of(product[j], Epilogue::READS_Y ? widen(to) : 0.0f));
-            }
-        }
+        store_up_to_four<Epilogue>(a.y + (size_t)(first_row + row) * a.outputs, first_col + col, a.outputs, products);
     });
 }
 

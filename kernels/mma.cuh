@@ -23,6 +23,11 @@ __device__ __forceinline__ void copy_async(uint32_t to, const void* from, uint32
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
 
+// The same of 8 bytes.
+__device__ __forceinline__ void copy_async_8(uint32_t to, const void* from, uint32_t bytes = 8) {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 8, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+}
+
 // Closes the group of this thread's copies since the last one.
 __device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
@@ -140,6 +145,11 @@ template <uint32_t COLS> struct Tile {
         return f;
     }
     // Its transpose: 16 columns of the tile are the rows, and 16 rows the terms.
+    __device__ Left left_transposed(uint32_t row, uint32_t col) const {
+        Left f;
+        load_matrices_transposed(f.r, lane_address(row, col, lane() % 8 + lane() / 16 * 8, lane() / 8 % 2));
+        return f;
+    }
     __device__ Right right_transposed(uint32_t row, uint32_t col) const {
         Right f;
         load_matrices_transposed(f.r, lane_address(row, col, lane() % 16, lane() / 16));

@@ -13,6 +13,16 @@ template <class T> struct Rows {
     __device__ const T* operator()(uint32_t row) const { return data + (size_t)min(first + row, count - 1) * width; }
 };
 
+// Columns of a matrix from `first` on: the same of its transpose, whose terms are the matrix's rows.
+template <class T> struct Columns {
+    const T* data;
+    uint32_t first, width;
+
+    __device__ bool has(uint32_t col) const { return first + col < width; }
+    // From `col` on, in the first of the rows; `many` neighbours, of which the width is a multiple.
+    __device__ const T* operator()(uint32_t col, uint32_t many) const { return data + min(first + col, width - many); }
+};
+
 // Rows of two matrices in turns, RUN of each: what meets in a gate is then in the same hands.
 template <class T, uint32_t RUN> struct GatedRows {
     Rows<T> w_0, w_1;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "element.cuh"
+#include "operand.cuh"
 
 using f32 = float;
 
@@ -30,13 +31,13 @@ template <uint32_t ROWS> struct PlainSlice {
 
 // What a thread brings of each slice: a term of each of several rows, of two groups of eight terms; zeros of rows that
 // are not there.
-template <class T, uint32_t ROWS> struct PlainCopier {
+template <class T, uint32_t ROWS, class Source> struct PlainCopier {
     static constexpr uint32_t APART = PLAIN_THREADS / 8, PARTS = (ROWS + APART - 1) / APART, GROUPS = PLAIN_SLICE / 8;
     const T* from[PARTS];
     bool there[PARTS];
     float held[PARTS][GROUPS];
 
-    template <class Row> __device__ __forceinline__ explicit PlainCopier(Row row) {
+    __device__ __forceinline__ explicit PlainCopier(Source row) {
 #pragma unroll
         for (uint32_t part = 0; part < PARTS; part++) {
             from[part] = row(row_of(part));
@@ -69,6 +70,34 @@ template <class T, uint32_t ROWS> struct PlainCopier {
     }
 };
 
+// Of columns: several terms of one of them.
+template <class T, uint32_t ROWS> struct PlainCopier<T, ROWS, Columns<T>> {
+    static constexpr uint32_t APART = PLAIN_THREADS / ROWS, PARTS = PLAIN_SLICE / APART;
+    static_assert(PARTS * APART == PLAIN_SLICE);
+    const T* from;
+    uint32_t width;
+    bool there;
+    float held[PARTS];
+
+    __device__ __forceinline__ explicit PlainCopier(Columns<T> col)
+        : from(col(threadIdx.x % ROWS, 1)), width(col.width), there(col.has(threadIdx.x % ROWS)) {}
+
+    __device__ static uint32_t term_of(uint32_t part) { return part * APART + threadIdx.x / ROWS; }
+
+    __device__ __forceinline__ void load(uint32_t first, uint32_t inner) {
+#pragma unroll
+        for (uint32_t part = 0; part < PARTS; part++) {
+            const uint32_t term = first + term_of(part);
+            held[part] = there && term < inner ? widen(from[(size_t)term * width]) : 0.0f;
+        }
+    }
+
+    __device__ __forceinline__ void store(PlainSlice<ROWS>& to) const {
+#pragma unroll
+        for (uint32_t part = 0; part < PARTS; part++) to.at[term_of(part)][threadIdx.x % ROWS] = held[part];
+    }
+};
+
 template <uint32_t ROWS>
 __device__ __forceinline__ void plain_multiply(
     PlainSums<ROWS>& sums, const PlainSlice<ROWS>& xs, const PlainSlice<PLAIN_COLS>& ws
@@ -88,13 +117,13 @@ __device__ __forceinline__ void plain_multiply(
     }
 }
 
-// The sums of the tile whose operands' rows are in the memory that `x_row` and `w_row` name, `inner` numbers each.
-template <class T, uint32_t ROWS, class XRow, class WRow>
-__device__ __forceinline__ void plain_product(PlainSums<ROWS>& sums, XRow x_row, WRow w_row, uint32_t inner) {
+// The sums of the tile whose operands are `x_source` and `w_source`, of `inner` terms each.
+template <class T, uint32_t ROWS, class XSource, class WSource>
+__device__ __forceinline__ void plain_product(PlainSums<ROWS>& sums, XSource x_source, WSource w_source, uint32_t inner) {
     __shared__ __align__(16) PlainSlice<ROWS> xs[2];
     __shared__ __align__(16) PlainSlice<PLAIN_COLS> ws[2];
-    PlainCopier<T, ROWS> x(x_row);
-    PlainCopier<T, PLAIN_COLS> w(w_row);
+    PlainCopier<T, ROWS, XSource> x(x_source);
+    PlainCopier<T, PLAIN_COLS, WSource> w(w_source);
     x.load(0, inner);
     w.load(0, inner);
     uint32_t now = 0;

@@ -8,6 +8,7 @@
 
 #include "element.cuh"
 #include "mma.cuh"
+#include "operand.cuh"
 
 // Columns of the operands that are in shared memory together.
 constexpr uint32_t SLICE = 32;
@@ -41,17 +42,78 @@ template <class T> struct Sums {
     Sum at[T::WARP_ROWS / 16][T::WARP_COLS / 16];
 };
 
-// What a warp multiplies at a time: 16 columns of each operand.
-template <class T> struct Operands {
+// How an operand of LENGTH rows or columns of the tile gets into shared memory, and from there to the warps: the chunks
+// that a thread copies, in every slice the same. `Source` names the memory behind a row of the tile, where the terms lie
+// side by side: a slice is a tile of rows.
+template <uint32_t LENGTH, uint32_t THREADS, class Source> struct Copier {
+    static constexpr uint32_t CHUNKS = Tile<SLICE>::CHUNKS, APART = THREADS / CHUNKS, PARTS = LENGTH / APART;
+    static_assert(PARTS * APART == LENGTH);
+    const bf16* from[PARTS];
+
+    __device__ __forceinline__ explicit Copier(Source row) {
+#pragma unroll
+        for (uint32_t part = 0; part < PARTS; part++) from[part] = row(threadIdx.x / CHUNKS + part * APART) + chunk() * 8;
+    }
+
+    __device__ static uint32_t chunk() { return threadIdx.x % CHUNKS; }
+
+    // Behind the end, zeros are copied: nothing else has to know how the inner dimension divides.
+    __device__ __forceinline__ void start(uint32_t stage, uint32_t first, uint32_t inner) const {
+        const Tile<SLICE> to{stage};
+        const uint32_t bytes = first + chunk() * 8 < inner ? 16 : 0;
+#pragma unroll
+        for (uint32_t part = 0; part < PARTS; part++) {
+            copy_async(to.chunk(threadIdx.x / CHUNKS + part * APART, chunk()), from[part] + first, bytes);
+        }
+    }
+
+    __device__ static Left left(uint32_t stage, uint32_t row, uint32_t term) {
+        return Tile<SLICE>{stage}.left(row, term);
+    }
+    __device__ static Right right(uint32_t stage, uint32_t row, uint32_t term) {
+        return Tile<SLICE>{stage}.right(row, term);
+    }
+};
+
+// Of columns, whose width is a multiple of 8, a term of all of them lies side by side: a slice is a tile of terms, which
+// is transposed on its way to the registers.
+template <uint32_t LENGTH, uint32_t THREADS> struct Copier<LENGTH, THREADS, Columns<bf16>> {
+    static constexpr uint32_t CHUNKS = Tile<LENGTH>::CHUNKS, APART = THREADS / CHUNKS, PARTS = SLICE / APART;
+    static_assert(PARTS * APART == SLICE);
+    const bf16* from;
+    uint32_t width;
+
+    __device__ __forceinline__ explicit Copier(Columns<bf16> col)
+        : from(col(threadIdx.x % CHUNKS * 8, 8)), width(col.width) {}
+
+    __device__ __forceinline__ void start(uint32_t stage, uint32_t first, uint32_t inner) const {
+        const Tile<LENGTH> to{stage};
+#pragma unroll
+        for (uint32_t part = 0; part < PARTS; part++) {
+            const uint32_t term = threadIdx.x / CHUNKS + part * APART;
+            const uint32_t bytes = first + term < inner ? 16 : 0;
+            copy_async(to.chunk(term, threadIdx.x % CHUNKS), from + (size_t)(first + term) * width, bytes);
+        }
+    }
+
+    __device__ static Left left(uint32_t stage, uint32_t row, uint32_t term) {
+        return Tile<LENGTH>{stage}.left_transposed(term, row);
+    }
+    __device__ static Right right(uint32_t stage, uint32_t row, uint32_t term) {
+        return Tile<LENGTH>{stage}.right_transposed(term, row);
+    }
+};
+
+// What a warp multiplies at a time: 16 terms of each operand.
+template <class T, class X, class W> struct Operands {
     Left x[T::WARP_ROWS / 16];
     Right w[T::WARP_COLS / 16];
 
-    __device__ __forceinline__ void load(uint32_t stage, uint32_t col) {
-        const Tile<SLICE> xs{stage}, ws{stage + T::X_BYTES};
+    __device__ __forceinline__ void load(uint32_t stage, uint32_t term) {
 #pragma unroll
-        for (uint32_t i = 0; i < T::WARP_ROWS / 16; i++) x[i] = xs.left(T::warp_row() + i * 16, col);
+        for (uint32_t i = 0; i < T::WARP_ROWS / 16; i++) x[i] = X::left(stage, T::warp_row() + i * 16, term);
 #pragma unroll
-        for (uint32_t j = 0; j < T::WARP_COLS / 16; j++) w[j] = ws.right(T::warp_col() + j * 16, col);
+        for (uint32_t j = 0; j < T::WARP_COLS / 16; j++) w[j] = W::right(stage + T::X_BYTES, T::warp_col() + j * 16, term);
     }
 
     __device__ __forceinline__ void multiply_into(Sums<T>& sums) const {
@@ -63,42 +125,20 @@ template <class T> struct Operands {
     }
 };
 
-// The chunks of an operand that a thread copies, in every slice the same: one in each of PARTS rows.
-template <uint32_t ROWS, uint32_t THREADS> struct Copier {
-    static constexpr uint32_t CHUNKS = Tile<SLICE>::CHUNKS, APART = THREADS / CHUNKS, PARTS = ROWS / APART;
-    static_assert(PARTS * APART == ROWS);
-    const bf16* from[PARTS];
-
-    // `row` names the memory behind a row of the tile.
-    template <class Row> __device__ __forceinline__ explicit Copier(Row row) {
-#pragma unroll
-        for (uint32_t part = 0; part < PARTS; part++) from[part] = row(threadIdx.x / CHUNKS + part * APART) + chunk() * 8;
-    }
-
-    __device__ static uint32_t chunk() { return threadIdx.x % CHUNKS; }
-
-    __device__ __forceinline__ void start(Tile<SLICE> to, uint32_t first, uint32_t bytes) const {
-#pragma unroll
-        for (uint32_t part = 0; part < PARTS; part++) {
-            copy_async(to.chunk(threadIdx.x / CHUNKS + part * APART, chunk()), from[part] + first, bytes);
-        }
-    }
-};
-
-// The sums of the tile whose operands' rows are in the memory that `x_row` and `w_row` name, `inner` numbers each, a
-// multiple of 8.
-template <class T, class XRow, class WRow>
-__device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_row, uint32_t inner) {
+// The sums of the tile whose operands are `x_source` and `w_source`, of `inner` terms each: a multiple of 8, but where both
+// are columns.
+template <class T, class XSource, class WSource>
+__device__ __forceinline__ void tile_product(Sums<T>& sums, XSource x_source, WSource w_source, uint32_t inner) {
     extern __shared__ __align__(128) unsigned char shared[];
+    using X = Copier<T::ROWS, T::THREADS, XSource>;
+    using W = Copier<T::COLS, T::THREADS, WSource>;
     const uint32_t stages = shared_address(shared);
-    const Copier<T::ROWS, T::THREADS> x(x_row);
-    const Copier<T::COLS, T::THREADS> w(w_row);
+    const X x(x_source);
+    const W w(w_source);
 
-    // Behind the end, zeros are copied: nothing else has to know how the inner dimension divides.
     const auto start = [&](uint32_t stage, uint32_t first) {
-        const uint32_t bytes = first + x.chunk() * 8 < inner ? 16 : 0;
-        x.start({stage}, first, bytes);
-        w.start({stage + T::X_BYTES}, first, bytes);
+        x.start(stage, first, inner);
+        w.start(stage + T::X_BYTES, first, inner);
         commit_copies();
     };
     const auto after = [&](uint32_t stage) {
@@ -110,7 +150,7 @@ __device__ __forceinline__ void tile_product(Sums<T>& sums, XRow x_row, WRow w_r
     __syncthreads();
 
     uint32_t now = stages, free = stages + (T::STAGES - 1) * T::STAGE_BYTES;
-    Operands<T> low, high;
+    Operands<T, X, W> low, high;
     low.load(now, 0);
     for (uint32_t first = 0; first < inner; first += SLICE) {
         high.load(now, 16);

@@ -19,7 +19,8 @@ use anyhow::{Result, ensure};
 use half::bf16;
 
 pub use backward::{
-    AdafactorStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection, Grad, Moments, ScorerGrad,
+    AdafactorState, AdafactorStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection, Grad,
+    Moments, ScorerGrad,
 };
 pub use bias::{Bias, Direction, relative_bucket};
 pub use dropout::{Dropout, Noise};

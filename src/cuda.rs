@@ -5,27 +5,43 @@
 //! running needs the NVIDIA driver alone. [`probe()`] says whether it is there. Everything happens in one stream, in
 //! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
+mod adafactor;
 mod attention;
+mod attention_bwd;
+mod backward;
 mod buffer;
+mod cross_entropy;
 mod decode_attention;
 mod dequantise;
+mod distill;
+mod dropout;
+mod elementwise;
 mod embed;
+mod embed_bwd;
 mod float;
+mod gate;
 mod gather;
+mod gather_bwd;
 mod geglu;
 mod graph;
 mod join;
+mod join_bwd;
 mod kernels;
 mod launch;
 mod linear;
+mod linear_bwd;
 mod log_prob;
 mod predict;
 mod probe;
 mod product;
 mod queue;
 mod rms_norm;
+mod rms_norm_bwd;
 mod score;
+mod score_bwd;
+mod square_sum;
 mod staging;
+mod sum_rows;
 mod top_m;
 
 use std::marker::PhantomData;
@@ -101,6 +117,15 @@ impl<E: Float> Cuda<E> {
             counters: Arc::default(),
             computes_in: PhantomData,
         })
+    }
+
+    /// The most device memory that was in use at once since the process began, in bytes: what a device has to have.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn peak_bytes(&self) -> Result<u64> {
+        let peak = self.queue.peak_bytes();
+        peak.map_err(|error| anyhow!("cannot ask for the device's memory: {}", probe::Failed(error)))
     }
 
     /// Values that the operation at hand will write, all of them that are there.

@@ -16,6 +16,11 @@ impl Stream {
         Self(split_mix(split_mix(seed) ^ stream))
     }
 
+    /// What [`bits`](Self::bits) mixes with the counter.
+    pub fn state(&self) -> u64 {
+        self.0
+    }
+
     /// 64 random bits.
     #[inline(always)]
     pub fn bits(&self, counter: u64) -> u64 {

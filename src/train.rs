@@ -2,6 +2,7 @@
 
 mod exact;
 mod loss;
+mod memory;
 mod optimiser;
 mod pass;
 mod schedule;
@@ -9,6 +10,7 @@ mod stages;
 
 pub use exact::Exact;
 pub use loss::distill_loss;
+pub use memory::TrainingBytes;
 pub use optimiser::{Optimiser, Rule, Trained};
 pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
 pub use schedule::{Decay, Schedule};

@@ -55,6 +55,20 @@ fn a_trace_has_the_names_shapes_and_values_of_the_reference() {
 }
 
 #[test]
+fn gradients_are_of_the_machine_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let expected = Checkpoint::open_file(&reference("expected.safetensors")).unwrap();
+    let output = folder.path().join("trace.safetensors");
+    let more = ["--backward", "--backend", "emulated", "--max-tokens", "1"];
+    let ran = trace(&reference(""), &reference("inputs.safetensors"), &output, &more);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    let found = Checkpoint::open_file(&output).unwrap();
+    assert_eq!(found.names().collect::<Vec<_>>(), expected.names().collect::<Vec<_>>());
+    let name = "grad.lm_head.weight";
+    assert_close(name, &found.read_any(name).unwrap().1, &expected.read_any(name).unwrap().1, 1e-4);
+}
+
+#[test]
 fn machines_that_cannot_be_had_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("trace.safetensors");
@@ -65,7 +79,6 @@ fn machines_that_cannot_be_had_are_refused() {
     };
     refused(&["--backend", "cpu", "--precision", "bf16"], &["--precision bf16", "f32 or f64"]);
     refused(&["--backend", "emulated", "--precision", "f64"], &["--precision f64", "f32 and bf16"]);
-    refused(&["--backend", "emulated", "--backward"], &["gradients", "CPU alone"]);
     if let Err(why) = glimmer::cuda::probe() {
         let why = why.to_string();
         refused(&["--backend", "cuda"], &["--backend cuda", &why]);

@@ -1,6 +1,6 @@
 //! What training needs beside.
 
-use glimmer::backend::{AdafactorStep, Attend, Backward, Bias, Direction, Dropout, Grad, Moments};
+use glimmer::backend::{AdafactorState, AdafactorStep, Attend, Backward, Bias, Direction, Dropout, Grad, Moments};
 use glimmer::random::Stream;
 
 use super::{
@@ -63,8 +63,11 @@ fn losses<B: Backward>(bench: &mut Bench<'_, B>) {
     bench.time("copy, cross_entropy", work, || be.cross_entropy(be.copy(logits), targets, 1.0));
     let mut w = matrix(be, HIDDEN, WIDTH);
     let grad = Grad::zeros(be, HIDDEN, WIDTH);
-    let mut moments = Moments::Factored { row: Grad::zeros(be, 1, HIDDEN), col: Grad::zeros(be, 1, WIDTH) };
+    let mut state = AdafactorState {
+        moments: Moments::Factored { row: Grad::zeros(be, 1, HIDDEN), col: Grad::zeros(be, 1, WIDTH) },
+        remainder: Grad::remainder(be, HIDDEN, WIDTH),
+    };
     let step = AdafactorStep { learning_rate: 1e-9, decay: 0.9, scale: 1.0 };
     let update = Work { flop: 0.0, bytes: bench.bytes(3 * HIDDEN * WIDTH) };
-    bench.time("adafactor", update, || be.adafactor(&mut w, &grad, &mut moments, step));
+    bench.time("adafactor", update, || be.adafactor(&mut w, &grad, &mut state, step));
 }

@@ -117,6 +117,7 @@ fn main() {
             let name = be.describe();
             let mut bench = Bench::new(&be, &mut c, &name);
             forward::operations(&mut bench);
+            backward::operations(&mut bench);
             tables += &bench.table(&name);
         }
         Err(absent) => tables += &format!("\nno CUDA: {absent}\n"),

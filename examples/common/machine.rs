@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use glimmer::backend::Backend;
+use glimmer::backend::{Backend, Backward};
 use glimmer::cpu::{Cpu, Real};
 use glimmer::cuda::{Absent, Cuda, Device, Float, probe};
 use half::bf16;
@@ -38,14 +38,9 @@ pub enum Precision {
     Bf16,
 }
 
-/// What an example does on the CPU. `name` is how to show the machine.
-pub trait CpuWork: Sized {
-    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()>;
-}
-
-/// What an example does on any machine.
-pub trait Work: CpuWork {
-    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()>;
+/// What an example does on any machine. `name` is how to show it.
+pub trait Work: Sized {
+    fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()>;
 }
 
 impl MachineArgs {
@@ -68,18 +63,6 @@ impl MachineArgs {
         }
     }
 
-    /// Does the work on the CPU, the only machine for it, because of `reason`.
-    ///
-    /// # Errors
-    /// Another machine was asked for, or numbers that the CPU does not have; what the work reports.
-    pub fn run_on_cpu(self, work: impl CpuWork, reason: &str) -> Result<()> {
-        match self.backend {
-            Machine::Cpu => self.on_cpu(work, ""),
-            Machine::Auto => self.on_cpu(work, &format!(" (auto: {reason})")),
-            Machine::Cuda | Machine::Emulated => bail!("{reason}: leave --backend out, or let it be cpu"),
-        }
-    }
-
     fn on_best(self, found: Result<Device, Absent>, work: impl Work) -> Result<()> {
         match found {
             Ok(_) if self.precision == Precision::F64 => self.on_cpu(work, " (auto: of the machines, it has f64)"),
@@ -91,11 +74,11 @@ impl MachineArgs {
         }
     }
 
-    fn on_cpu(self, work: impl CpuWork, why: &str) -> Result<()> {
-        fn run<T: Real>(work: impl CpuWork, why: &str) -> Result<()> {
+    fn on_cpu(self, work: impl Work, why: &str) -> Result<()> {
+        fn run<T: Real>(work: impl Work, why: &str) -> Result<()> {
             let machine = Cpu::<T>::default();
             let name = format!("{}{why}", machine.describe());
-            work.on_cpu(machine, &name)
+            work.on(machine, &name)
         }
         match self.precision {
             Precision::F32 => run::<f32>(work, why),

@@ -15,15 +15,14 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
-use glimmer::backend::Backend;
-use glimmer::cpu::{Cpu, Real};
+use glimmer::backend::{Backend, Backward};
 use glimmer::eval::{Corpus, Report, Task};
 use glimmer::io::{interrupted, stop_on_interrupt};
 use glimmer::kilt::{ChunkOptions, Metric, Record, RelevanceFilter, read_task, read_task_with_inputs, task_name};
 use serde_json::json;
 
 use args::{Args, Retriever, word};
-use machine::{CpuWork, Work};
+use machine::Work;
 use readers::Readings;
 
 /// What a shell reports of a program that Ctrl-C ended.
@@ -54,14 +53,8 @@ fn run(args: &Args) -> Result<()> {
 
 struct Evaluate<'a>(&'a Args);
 
-impl CpuWork for Evaluate<'_> {
-    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
-        self.on(machine, name)
-    }
-}
-
 impl Work for Evaluate<'_> {
-    fn on<B: Backend + Clone>(self, machine: B, name: &str) -> Result<()> {
+    fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()> {
         say(&format!("machine: {name}"));
         evaluate(self.0, &machine)
     }

@@ -11,14 +11,13 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use glimmer::backend::{Backend, Backward};
-use glimmer::cpu::{Cpu, Real};
 use glimmer::experiment::{Ended, Plan, Trainer};
 use glimmer::io::{interrupted, stop_on_interrupt};
 use glimmer::model::Reader;
 use glimmer::nn::Tree;
 
 use args::Args;
-use machine::CpuWork;
+use machine::Work;
 
 /// What a shell reports of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -47,13 +46,13 @@ fn run(args: &Args) -> Result<()> {
         .num_threads(args.threads.map_or(0, usize::from))
         .build_global()
         .context("cannot start the threads")?;
-    args.machine.run_on_cpu(Train(plan), "gradients are computed on the CPU alone so far")
+    args.machine.run(Train(plan))
 }
 
 struct Train(Plan);
 
-impl CpuWork for Train {
-    fn on_cpu<T: Real>(self, machine: Cpu<T>, name: &str) -> Result<()> {
+impl Work for Train {
+    fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()> {
         say(&format!("machine: {name}"));
         train(machine, self.0)
     }

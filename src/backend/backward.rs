@@ -22,6 +22,11 @@ impl<B: Backend> Grad<B> {
     pub fn zeros(be: &B, rows: usize, cols: usize) -> Self {
         Self { rows, cols, buf: be.upload(vec![B::Wide::from_f64(0.0); rows * cols]) }
     }
+
+    /// What a parameter lacks that has just been rounded to the machine's numbers; none where those are the widest.
+    pub fn remainder(be: &B, rows: usize, cols: usize) -> Option<Self> {
+        (size_of::<B::Elem>() < size_of::<B::Wide>()).then(|| Self::zeros(be, rows, cols))
+    }
 }
 
 /// What attention keeps for its backward pass besides its operands.
@@ -29,7 +34,7 @@ pub struct Attended<B: Backend> {
     /// `[n, h·e]`, the result.
     pub o: Mat<B>,
     /// `[n, h]`, the logarithm of each row's sum of exponentials; −∞ for a row without keys.
-    pub log_sum: Mat<B>,
+    pub log_sum: Grad<B>,
 }
 
 /// Gradients of attention's operands.
@@ -104,6 +109,15 @@ pub enum Moments<B: Backend> {
     },
     /// Every element.
     Whole(Grad<B>),
+}
+
+/// What Adafactor keeps of one parameter.
+pub struct AdafactorState<B: Backend> {
+    /// Of its gradient.
+    pub moments: Moments<B>,
+    /// What the parameter lacks of its value, see [`Grad::remainder`]: steps may be too small for the machine's numbers. The
+    /// sum of both, which is exact, is what is trained, and the parameter is that sum, rounded.
+    pub remainder: Option<Grad<B>>,
 }
 
 /// One step of Adafactor with the semantics of T5X, for one parameter:
@@ -214,6 +228,6 @@ pub trait Backward: Backend {
     /// The first failure on the machine since the last download.
     fn square_sum(&self, grad: &Grad<Self>) -> anyhow::Result<f64>;
 
-    /// See [`AdafactorStep`]. `w`, `grad` and the moments are of one shape.
-    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep);
+    /// See [`AdafactorStep`]. `w`, `grad` and the state are of one shape.
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep);
 }

@@ -60,7 +60,7 @@ struct Out<'a, T> {
 }
 
 /// Attention, and the logarithms of its rows' sums where those are wanted.
-pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>, log_sum: Option<&mut Mat<Cpu<T>>>) {
+pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>, log_sum: Option<&mut [T]>) {
     let distances = a.bias.as_ref().map(|bias| Distances::new(bias, a.rows.longest.max(a.cols.longest)));
     let blocks: Vec<Block> = (0..a.rows.count)
         .flat_map(|segment| {
@@ -72,7 +72,7 @@ pub(super) fn attention<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>, lo
             })
         })
         .collect();
-    let out = Out { o: Places::of(&mut o.buf), log_sum: log_sum.map(|sums| Places::of(&mut sums.buf)) };
+    let out = Out { o: Places::of(&mut o.buf), log_sum: log_sum.map(Places::of) };
     blocks.par_iter().for_each_init(Tile::default, |tile, block| tile.attend(a, distances.as_ref(), block, &out));
 }
 

@@ -7,7 +7,7 @@ use super::{
     gather, geglu, join, linear, rms_norm, score,
 };
 use crate::backend::{
-    AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Moments, Scorer,
+    AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
     ScorerGrad, Segments, Selection,
 };
 
@@ -71,9 +71,9 @@ impl<T: Real> Backward for Cpu<T> {
 
     fn attention_saved(&self, a: Attend<'_, Self>) -> Attended<Self> {
         a.check();
-        let (mut o, mut log_sum) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
-        attention::attention(&a, &mut o, Some(&mut log_sum));
-        Attended { o, log_sum }
+        let (mut o, Mat { rows, cols, mut buf }) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
+        attention::attention(&a, &mut o, Some(&mut buf));
+        Attended { o, log_sum: Grad { rows, cols, buf } }
     }
 
     fn attention_bwd(
@@ -125,7 +125,7 @@ impl<T: Real> Backward for Cpu<T> {
         Ok(elementwise::square_sum(&grad.buf))
     }
 
-    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, moments: &mut Moments<Self>, step: AdafactorStep) {
-        adafactor::adafactor(w, grad, moments, step);
+    fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
+        adafactor::adafactor(w, grad, &mut state.moments, step);
     }
 }

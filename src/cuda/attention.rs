@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::kernels::Kernel;
 use super::launch::{Grid, WARP, args};
 use super::{Buffer, Cuda, Float};
-use crate::backend::{Attend, Backend, Bias, Direction, Mat, relative_bucket};
+use crate::backend::{Attend, Backend, Bias, Direction, Dropout, Mat, relative_bucket};
 
 /// The bucketing of [`Bias`]: its buckets, its largest distance, its direction.
 type Bucketing = (usize, usize, Direction);
@@ -44,6 +44,51 @@ impl Bucketings {
     }
 }
 
+/// A bias as the kernels have it; of none, nothing.
+pub(super) struct Distances<'a, E: Float> {
+    pub(super) table: Option<&'a Mat<Cuda<E>>>,
+    buckets: Option<Arc<Buckets>>,
+    /// Whether rows look back only.
+    pub(super) causal: usize,
+}
+
+impl<'a, E: Float> Distances<'a, E> {
+    pub(super) fn of(be: &Cuda<E>, a: &Attend<'a, Cuda<E>>) -> Self {
+        let past = a.bias.as_ref().is_some_and(|bias| bias.direction == Direction::Past);
+        let buckets = a.bias.as_ref().map(|bias| be.bucketings.get(be, bias));
+        Self { table: a.bias.as_ref().map(|bias| bias.table), buckets, causal: past.into() }
+    }
+
+    /// The bucket of each distance.
+    pub(super) fn buckets(&self) -> Option<&Buffer<u16>> {
+        self.buckets.as_ref().map(|buckets| &buckets.of_distance)
+    }
+
+    pub(super) fn reach(&self) -> usize {
+        self.buckets.as_ref().map_or(0, |buckets| buckets.reach)
+    }
+
+    /// Number of buckets.
+    pub(super) fn count(&self) -> usize {
+        self.table.map_or(0, |table| table.rows)
+    }
+
+    /// A row of numbers by distance, for tiles of so many rows: `BiasRow` in `kernels/attention.cuh`.
+    pub(super) fn row_bytes(&self, edge: usize) -> usize {
+        (2 * (self.reach() + 2 * (edge - 1)) + 1) * size_of::<f32>()
+    }
+
+    /// A block's biases, by distance and by bucket.
+    pub(super) fn shared_bytes(&self, edge: usize) -> usize {
+        self.row_bytes(edge) + self.count() * size_of::<f32>()
+    }
+}
+
+/// A mask as the kernels have it: its stream, its threshold, which is 0 where nothing is dropped, and its scale.
+pub(super) fn mask(dropout: Option<Dropout>) -> (u64, usize, f32) {
+    dropout.map_or((0, 0, 1.0), |mask| (mask.stream.state(), mask.threshold.into(), mask.scale() as f32))
+}
+
 /// One of the kernels, and what a block of it has.
 struct Tiles {
     kernel: Kernel,
@@ -55,13 +100,15 @@ struct Tiles {
 }
 
 impl Tiles {
-    /// For heads of this width, in segments of at most `longest` rows.
-    fn of<E: Float>(width: usize, longest: usize) -> Self {
+    /// For heads of this width.
+    fn of<E: Float>(width: usize, a: &Attend<'_, Cuda<E>>) -> Self {
         if width == 64 && size_of::<E>() == 2 {
-            return match longest {
-                0..=32 => Self::tiled(Kernel::AttentionSmall, 32, 2),
-                33..=64 => Self::tiled(Kernel::AttentionMedium, 64, 2),
-                _ => Self::tiled(Kernel::AttentionLarge, 128, 4),
+            return match (a.rows.longest, a.dropout) {
+                (0..=32, None) => Self::tiled(Kernel::AttentionSmall, 32, 2),
+                (33..=64, None) => Self::tiled(Kernel::AttentionMedium, 64, 2),
+                (_, None) => Self::tiled(Kernel::AttentionLarge, 128, 4),
+                (0..=32, Some(_)) => Self::tiled(Kernel::AttentionMaskedSmall, 32, 2),
+                (_, Some(_)) => Self::tiled(Kernel::AttentionMaskedLarge, 128, 4),
             };
         }
         match width {
@@ -85,33 +132,38 @@ impl Tiles {
     }
 }
 
-/// A block's biases, by distance and by bucket: `BiasRow` in `kernels/attention.cuh`.
-fn bias_bytes(reach: usize, buckets: usize) -> usize {
-    (2 * (reach + 2 * 31) + 1 + buckets) * size_of::<f32>()
-}
-
 /// Attention; and into `log_sum`, `[n, h]`, the logarithms of the rows' sums of exponentials.
 pub(super) fn attention<E: Float>(
     be: &Cuda<E>,
     a: &Attend<'_, Cuda<E>>,
     log_sum: Option<&mut Buffer<f32>>,
 ) -> Mat<Cuda<E>> {
-    assert!(a.dropout.is_none(), "attention: dropout is for training");
     let mut o = be.alloc(a.q.rows, a.q.cols, a.q.buf.live());
     let width = a.q.cols / a.heads;
-    let tiles = Tiles::of::<E>(width, a.rows.longest);
-    let buckets = a.bias.as_ref().map(|bias| be.bucketings.get(be, bias));
-    let of_distance = buckets.as_ref().map(|buckets| &buckets.of_distance);
-    let reach = buckets.as_ref().map_or(0, |buckets| buckets.reach);
-    let table = a.bias.map(|bias| bias.table);
-    let count = table.map_or(0, |table| table.rows);
-    let causal = usize::from(a.bias.is_some_and(|bias| bias.direction == Direction::Past));
+    let tiles = Tiles::of(width, a);
+    let distances = Distances::of(be, a);
     let grid = Grid::across([a.rows.longest.div_ceil(tiles.rows), a.heads, a.rows.count])
         .threads(tiles.threads, 1)
-        .shared(tiles.shared_bytes + bias_bytes(reach, count));
-    let (rows, cols) = (&a.rows.offsets, &a.cols.offsets);
-    let args =
-        args![a.q, a.k, a.v, &mut o, log_sum.as_deref(), rows, cols, table, of_distance, count, reach, causal, width];
+        .shared(tiles.shared_bytes + distances.shared_bytes(32));
+    let (stream, threshold, scale) = mask(a.dropout);
+    let args = args![
+        a.q,
+        a.k,
+        a.v,
+        &mut o,
+        log_sum.as_deref(),
+        &a.rows.offsets,
+        &a.cols.offsets,
+        distances.table,
+        distances.buckets(),
+        distances.count(),
+        distances.reach(),
+        distances.causal,
+        width,
+        stream,
+        threshold,
+        scale,
+    ];
     be.launch(tiles.kernel, grid, args);
     o
 }

@@ -103,6 +103,33 @@ impl<T: Pod> Buffer<T> {
         self
     }
 
+    /// Sets all of it to zeros.
+    pub(super) fn clear(&mut self) {
+        let bytes = self.len * size_of::<T>();
+        if bytes == 0 || self.is_missing() || self.memory.queue.has_failed() {
+            return;
+        }
+        // SAFETY: the allocation is of this size, and zeros are values of every `Pod`.
+        let clear = |stream| unsafe { result::memset_d8_async(self.address(), 0, bytes, stream) };
+        if let Err(error) = self.memory.queue.stream().and_then(clear) {
+            self.memory.queue.fail(|| format!("cannot clear {bytes} bytes of device memory: {}", Failed(error)));
+        }
+    }
+
+    /// Makes it what `other` is, of the same length.
+    pub(super) fn copy_from(&mut self, other: &Self) {
+        assert_eq!(self.len, other.len, "a copy of another length");
+        let bytes = self.len * size_of::<T>();
+        if bytes == 0 || self.is_missing() || other.is_missing() || self.memory.queue.has_failed() {
+            return;
+        }
+        // SAFETY: both allocations are of this size.
+        let copy = |stream| unsafe { result::memcpy_dtod_async(self.address(), other.address(), bytes, stream) };
+        if let Err(error) = self.memory.queue.stream().and_then(copy) {
+            self.memory.queue.fail(|| format!("cannot copy {bytes} bytes on the device: {}", Failed(error)));
+        }
+    }
+
     /// The values that are there, after all work before.
     pub(super) fn to_host(&self) -> Result<Vec<T>, DriverError> {
         let len = match &self.live {

@@ -8,7 +8,7 @@ use crate::backend::Mat;
 
 const GEGLU: Forms = Forms {
     tiles: &[(LARGE, Kernel::GegluLarge), (MEDIUM, Kernel::GegluMedium), (SMALL, Kernel::GegluSmall)],
-    few: Kernel::GegluFew,
+    few: Some(Kernel::GegluFew),
     plain: Kernel::GegluPlain,
     plain_few: Kernel::GegluPlainFew,
 };

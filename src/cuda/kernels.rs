@@ -30,15 +30,45 @@ macro_rules! kernels {
 }
 
 kernels! {
+    "adafactor" {
+        plain AdafactorSquares = "adafactor_squares",
+        plain AdafactorMoment = "adafactor_moment",
+        typed AdafactorSizes = "adafactor_sizes",
+        typed AdafactorWholeSizes = "adafactor_whole_sizes",
+        plain AdafactorRate = "adafactor_rate",
+        typed AdafactorStep = "adafactor_step",
+        typed AdafactorWholeStep = "adafactor_whole_step",
+    }
+    "add" { typed Add = "add" }
     "attention" {
         plain AttentionLarge = "attention_tile128_bf16",
         plain AttentionMedium = "attention_tile64_bf16",
         plain AttentionSmall = "attention_tile32_bf16",
+        plain AttentionMaskedLarge = "attention_masked_tile128_bf16",
+        plain AttentionMaskedSmall = "attention_masked_tile32_bf16",
         typed AttentionPlain32 = "attention_plain32",
         typed AttentionPlain64 = "attention_plain64",
         typed AttentionPlain128 = "attention_plain128",
         typed AttentionPlain256 = "attention_plain256",
     }
+    "attention_bwd" {
+        plain AttentionBwdWhole = "attention_bwd_whole_tile_bf16",
+        plain AttentionBwdWholeMasked = "attention_bwd_whole_masked_tile_bf16",
+        plain AttentionBwdQueries = "attention_bwd_queries_tile_bf16",
+        plain AttentionBwdKeys = "attention_bwd_keys_tile_bf16",
+        plain AttentionBwdQueriesMasked = "attention_bwd_queries_masked_tile_bf16",
+        plain AttentionBwdKeysMasked = "attention_bwd_keys_masked_tile_bf16",
+        typed AttentionBwdQueriesPlain32 = "attention_bwd_queries_plain32",
+        typed AttentionBwdQueriesPlain64 = "attention_bwd_queries_plain64",
+        typed AttentionBwdQueriesPlain128 = "attention_bwd_queries_plain128",
+        typed AttentionBwdQueriesPlain256 = "attention_bwd_queries_plain256",
+        typed AttentionBwdKeysPlain32 = "attention_bwd_keys_plain32",
+        typed AttentionBwdKeysPlain64 = "attention_bwd_keys_plain64",
+        typed AttentionBwdKeysPlain128 = "attention_bwd_keys_plain128",
+        typed AttentionBwdKeysPlain256 = "attention_bwd_keys_plain256",
+        plain AttentionBwdTable = "attention_bwd_table",
+    }
+    "cross_entropy" { typed CrossEntropy = "cross_entropy" }
     "decode_attention" {
         typed DecodeAttention = "decode_attention_64",
         typed DecodeAttentionPlain32 = "decode_attention_plain32",
@@ -46,8 +76,13 @@ kernels! {
         typed DecodeAttentionPlain256 = "decode_attention_plain256",
     }
     "dequantise" { typed Dequantise = "dequantise" }
+    "distill" { typed Distill = "distill" }
+    "dropout" { typed Dropout = "dropout" }
     "embed" { typed Embed = "embed" }
+    "embed_bwd" { plain EmbedOrder = "embed_order", typed EmbedBwd = "embed_bwd" }
+    "gate" { typed Gate = "gate", typed GateBwd = "gate_bwd" }
     "gather" { typed Gather = "gather" }
+    "gather_bwd" { typed GatherBwd = "gather_bwd" }
     "geglu" {
         plain GegluLarge = "geglu_tile128x256_bf16",
         plain GegluMedium = "geglu_tile128x128_bf16",
@@ -57,6 +92,7 @@ kernels! {
         typed GegluPlainFew = "geglu_plain8",
     }
     "join" { typed Join = "join" }
+    "join_bwd" { typed JoinBwd = "join_bwd" }
     "linear" {
         plain LinearLarge = "linear_tile128x256_bf16",
         plain LinearMedium = "linear_tile128x128_bf16",
@@ -77,6 +113,19 @@ kernels! {
         typed LinearReluPlain = "linear_relu_plain64",
         typed LinearReluPlainFew = "linear_relu_plain8",
     }
+    "linear_dw" {
+        plain LinearDwLarge = "linear_dw_tile128x256_bf16",
+        plain LinearDwMedium = "linear_dw_tile128x128_bf16",
+        plain LinearDwSmall = "linear_dw_tile64x64_bf16",
+        typed LinearDwPlain = "linear_dw_plain64",
+    }
+    "linear_dx" {
+        plain LinearDxLarge = "linear_dx_tile128x256_bf16",
+        plain LinearDxMedium = "linear_dx_tile128x128_bf16",
+        plain LinearDxSmall = "linear_dx_tile64x64_bf16",
+        typed LinearDxPlain = "linear_dx_plain64",
+        typed LinearDxPlainFew = "linear_dx_plain8",
+    }
     "log_prob" { typed LogProb = "log_prob" }
     "mean_pool" { typed MeanPool = "mean_pool" }
     "merge" { plain Merge = "merge" }
@@ -88,7 +137,11 @@ kernels! {
         plain Predict = "predict",
     }
     "rms_norm" { typed RmsNorm = "rms_norm" }
+    "rms_norm_bwd" { typed RmsNormBwd = "rms_norm_bwd" }
     "score" { typed ScoreFirst = "score_first", typed ScoreMean = "score_mean" }
+    "score_bwd" { typed ScoreBwd = "score_bwd", typed ScoreBwdSums = "score_bwd_sums" }
+    "square_sum" { plain SquareSum = "square_sum" }
+    "sum_rows" { plain SumRows = "sum_rows" }
     "top_m" { typed TopM = "top_m" }
 }
 

@@ -71,6 +71,7 @@ enum Shape {
     Live,
     Nothing,
     Whole(u32),
+    Bits(u64),
     Real(f32),
     /// Memory that could not be had, so that there is nothing to launch on.
     Missing,
@@ -84,6 +85,7 @@ impl fmt::Display for Arg {
             Shape::Live => f.write_str("rows that the device counts"),
             Shape::Nothing => f.write_str("none"),
             Shape::Whole(x) => write!(f, "{x}"),
+            Shape::Bits(x) => write!(f, "{x:#x}"),
             Shape::Real(x) => write!(f, "{x:e}"),
             Shape::Missing => f.write_str("missing"),
         }
@@ -138,13 +140,19 @@ impl From<usize> for Arg {
         Self { bits: narrow(x).into(), bytes: size_of::<u32>(), shape: Shape::Whole(narrow(x)) }
     }
 }
+impl From<u64> for Arg {
+    fn from(x: u64) -> Self {
+        Self { bits: x, bytes: size_of::<u64>(), shape: Shape::Bits(x) }
+    }
+}
 impl From<f32> for Arg {
     fn from(x: f32) -> Self {
         Self { bits: x.to_bits().into(), bytes: size_of::<f32>(), shape: Shape::Real(x) }
     }
 }
 
-/// The arguments of a launch: matrices, buffers, sizes (`usize`, 32 bits in the kernel), `f32`, and `live` counts.
+/// The arguments of a launch: matrices, buffers, sizes (`usize`, 32 bits in the kernel), `u64`, `f32`, and `live`
+/// counts.
 macro_rules! args {
     ($($arg:expr),* $(,)?) => { &[$($crate::cuda::launch::Arg::from($arg)),*] };
 }

@@ -8,19 +8,19 @@ use crate::backend::Mat;
 
 const LINEAR: Forms = Forms {
     tiles: &[(LARGE, Kernel::LinearLarge), (MEDIUM, Kernel::LinearMedium), (SMALL, Kernel::LinearSmall)],
-    few: Kernel::LinearFew,
+    few: Some(Kernel::LinearFew),
     plain: Kernel::LinearPlain,
     plain_few: Kernel::LinearPlainFew,
 };
 const ADD: Forms = Forms {
     tiles: &[(LARGE, Kernel::LinearAddLarge), (MEDIUM, Kernel::LinearAddMedium), (SMALL, Kernel::LinearAddSmall)],
-    few: Kernel::LinearAddFew,
+    few: Some(Kernel::LinearAddFew),
     plain: Kernel::LinearAddPlain,
     plain_few: Kernel::LinearAddPlainFew,
 };
 const RELU: Forms = Forms {
     tiles: &[(LARGE, Kernel::LinearReluLarge), (MEDIUM, Kernel::LinearReluMedium), (SMALL, Kernel::LinearReluSmall)],
-    few: Kernel::LinearReluFew,
+    few: Some(Kernel::LinearReluFew),
     plain: Kernel::LinearReluPlain,
     plain_few: Kernel::LinearReluPlainFew,
 };

@@ -8,7 +8,7 @@ use crate::backend::{Mat, Prediction};
 
 const PARTS: Forms = Forms {
     tiles: &[(MEDIUM, Kernel::PredictPartsMedium)],
-    few: Kernel::PredictPartsFew,
+    few: Some(Kernel::PredictPartsFew),
     plain: Kernel::PredictPartsPlain,
     plain_few: Kernel::PredictPartsPlainFew,
 };

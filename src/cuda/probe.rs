@@ -22,6 +22,8 @@ pub struct Device {
     pub capability: (i32, i32),
     /// Its multiprocessors.
     pub multiprocessors: usize,
+    /// Shared memory that a block may have.
+    pub shared_bytes: usize,
     /// Its memory.
     pub bytes: usize,
 }
@@ -95,6 +97,7 @@ fn describe(ordinal: c_int) -> Result<Device, DriverError> {
         name: result::device::get_name(device)?,
         capability: (major, minor),
         multiprocessors: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)? as usize,
+        shared_bytes: attribute(Attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)? as usize,
         // SAFETY: as above.
         bytes: unsafe { result::device::total_mem(device) }?,
     })

@@ -12,8 +12,8 @@ use super::{Cuda, Float};
 pub(super) struct Forms {
     /// On tensor cores, many rows.
     pub tiles: &'static [(Tile, Kernel)],
-    /// On tensor cores, at most [`FEW_ROWS`].
-    pub few: Kernel,
+    /// On tensor cores, at most [`FEW_ROWS`]; without it, such are few tiles.
+    pub few: Option<Kernel>,
     /// Of any widths and type.
     pub plain: Kernel,
     /// As `plain`, with less waste where there are few rows.
@@ -45,11 +45,11 @@ impl Tile {
     }
 
     /// What the busiest multiprocessor has to do, in some unit.
-    fn time(&self, shape: &Shape, multiprocessors: usize) -> f64 {
+    pub(super) fn time(&self, shape: &Shape, multiprocessors: usize) -> f64 {
         ((shape.products * self.blocks(shape)).div_ceil(multiprocessors) * self.rows * self.cols) as f64 / self.speed
     }
 
-    fn grid(&self, shape: &Shape) -> Grid {
+    pub(super) fn grid(&self, shape: &Shape) -> Grid {
         let shared_bytes = self.stages * (self.rows + self.cols) * SLICE_BYTES;
         Grid::across([self.blocks(shape), 1, shape.products]).threads(self.warps * WARP, 1).shared(shared_bytes)
     }
@@ -77,9 +77,9 @@ const FEW_STEP: usize = FEW_WARPS * 64;
 const FEW_BLOCKS: usize = 2;
 
 /// Outputs of a block of the plain forms, its threads, and the rows of either form; `kernels/plain.cuh` has the same.
-const PLAIN_OUTPUTS: usize = 64;
-const PLAIN_THREADS: usize = 128;
-const PLAIN_ROWS: usize = 64;
+pub(super) const PLAIN_OUTPUTS: usize = 64;
+pub(super) const PLAIN_THREADS: usize = 128;
+pub(super) const PLAIN_ROWS: usize = 64;
 const PLAIN_FEW_ROWS: usize = 8;
 /// Up to here, tiles of few rows waste less than their narrowness costs.
 const PLAIN_FEW_UP_TO: usize = 32;
@@ -95,15 +95,19 @@ impl<E: Float> Cuda<E> {
     pub(super) fn multiply(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
         let on_tensor_cores = size_of::<E>() == 2 && shape.inner.is_multiple_of(E::PACK) && shape.writes_pieces;
         if !on_tensor_cores {
-            self.multiply_plainly(forms, shape, args);
-        } else if shape.rows <= FEW_ROWS {
-            self.multiply_few(forms.few, shape, args);
-        } else {
-            let time = |tile: &Tile| tile.time(shape, self.device.multiprocessors);
-            let best = forms.tiles.iter().min_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
-            let (tile, kernel) = best.expect("there are tiles of some size");
-            self.launch(*kernel, tile.grid(shape), args);
+            return self.multiply_plainly(forms, shape, args);
         }
+        match forms.few {
+            Some(few) if shape.rows <= FEW_ROWS => self.multiply_few(few, shape, args),
+            _ => self.multiply_tiled(forms.tiles, shape, args),
+        }
+    }
+
+    fn multiply_tiled(&self, tiles: &[(Tile, Kernel)], shape: &Shape, args: &[Arg]) {
+        let time = |tile: &Tile| tile.time(shape, self.device.multiprocessors);
+        let best = tiles.iter().min_by(|(a, _), (b, _)| time(a).total_cmp(&time(b)));
+        let (tile, kernel) = best.expect("there are tiles of some size");
+        self.launch(*kernel, tile.grid(shape), args);
     }
 
     fn multiply_few(&self, kernel: Kernel, shape: &Shape, args: &[Arg]) {

@@ -150,6 +150,19 @@ impl Queue {
         unsafe { result::stream::synchronize(stream) }
     }
 
+    /// The most memory that was in use at once since the process began, in bytes.
+    pub(super) fn peak_bytes(&self) -> Result<u64, DriverError> {
+        self.wait()?;
+        let mut bytes = 0u64;
+        let which = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the context's device, its pool, and a 64-bit number, which this attribute is.
+        unsafe {
+            let pool = result::device::get_mem_pool(self.context.cu_device())?;
+            result::mem_pool::get_attribute(pool, which, (&raw mut bytes).cast())?;
+        }
+        Ok(bytes)
+    }
+
     /// Copies `bytes` bytes, which `write` writes, to the device's memory at `to`, without waiting for the stream.
     ///
     /// # Safety

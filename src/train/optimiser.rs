@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 
 use super::exact::Exact;
 use super::pass::MemoryEncoder;
-use crate::backend::{AdafactorStep, Backend, Backward, Grad, Moments};
+use crate::backend::{AdafactorState, AdafactorStep, Backend, Backward, Grad, Moments};
 use crate::io::{Checkpoint, Stored, write_tensors};
 use crate::model::{Config, Glimmer, Reader, Spec, Weights};
 use crate::nn::{Leaf, Tree};
 
 /// A matrix is kept as row and column means only if it has at least so many of both, as in T5X.
 const LEAST_TO_FACTOR: usize = 128;
+/// What a parameter lacks, by its name in a file.
+const REMAINDER: &str = "remainder";
 /// Adafactor's second moments forget as `1 − t^−0.8`.
 const DECAY_EXPONENT: f64 = -0.8;
 
@@ -60,8 +62,8 @@ impl Trained {
 enum Slot<B: Backend> {
     /// It is not trained.
     Frozen,
-    /// Second moments.
-    Adafactor(Moments<B>),
+    /// Second moments, and what the parameter lacks.
+    Adafactor(AdafactorState<B>),
 }
 
 /// A rule and its state.
@@ -116,7 +118,7 @@ impl<B: Backend> Optimiser<B> {
     /// Takes over a state that [`save`](Self::save) wrote.
     ///
     /// # Errors
-    /// A file of another rule or of other parameters, and those of the file system.
+    /// A file of another rule, of other parameters or of numbers of another size, and those of the file system.
     pub fn restore(&mut self, be: &B, specs: &Weights<Spec>, path: &Path) -> Result<()> {
         let file = Checkpoint::open_file(path)?;
         let rule = file.metadata().get("rule").map_or("none", String::as_str);
@@ -126,6 +128,12 @@ impl<B: Backend> Optimiser<B> {
             path.display()
         );
         for (spec, slot) in specs.leaves().into_iter().zip(self.slots.leaves_mut()) {
+            let lacks = slot.parts().iter().any(|(name, _)| *name == REMAINDER);
+            ensure!(
+                file.contains(&format!("{}.{REMAINDER}", spec.name)) == lacks,
+                "{} is of a run in numbers of another size: go on with the precision that it began with",
+                path.display()
+            );
             for (name, grad) in slot.parts_mut() {
                 let values = file.read(&format!("{}.{name}", spec.name), &[grad.rows, grad.cols]);
                 let values = values.with_context(|| format!("the optimiser's state of {}", spec.name))?;
@@ -164,9 +172,9 @@ impl<B: Backward> Optimiser<B> {
         let step = AdafactorStep { learning_rate, decay: 1.0 - seen.powf(DECAY_EXPONENT), scale };
         let leaves = weights.leaves_mut().into_iter().zip(grads.leaves()).zip(self.slots.leaves_mut());
         for (((w, grad), slot), spec) in leaves.zip(specs.leaves()) {
-            let Slot::Adafactor(moments) = slot else { continue };
+            let Slot::Adafactor(state) = slot else { continue };
             let rate = if spec.is_scorer() { self.scorer_rate } else { 1.0 };
-            be.adafactor(w, grad, moments, AdafactorStep { learning_rate: rate * learning_rate, ..step });
+            be.adafactor(w, grad, state, AdafactorStep { learning_rate: rate * learning_rate, ..step });
         }
         Ok(norm)
     }
@@ -183,31 +191,45 @@ impl<B: Backward> Optimiser<B> {
     }
 }
 
+fn is_factored(spec: &Spec) -> bool {
+    spec.rows.min(spec.cols) >= LEAST_TO_FACTOR
+}
+
+/// Numbers that Adafactor keeps of a parameter's gradient.
+pub(super) fn moments_of(spec: &Spec) -> usize {
+    if is_factored(spec) { spec.rows + spec.cols } else { spec.len() }
+}
+
 impl<B: Backend> Slot<B> {
     fn new(be: &B, spec: &Spec, rule: Rule) -> Self {
         let Rule::Adafactor { .. } = rule;
         let &Spec { rows, cols, .. } = spec;
-        Self::Adafactor(if rows.min(cols) >= LEAST_TO_FACTOR {
+        let moments = if is_factored(spec) {
             Moments::Factored { row: Grad::zeros(be, 1, rows), col: Grad::zeros(be, 1, cols) }
         } else {
             Moments::Whole(Grad::zeros(be, rows, cols))
-        })
+        };
+        Self::Adafactor(AdafactorState { moments, remainder: Grad::remainder(be, rows, cols) })
     }
 
     /// By the names they have in a file, behind the parameter's.
     fn parts(&self) -> Vec<(&'static str, &Grad<B>)> {
-        match self {
-            Self::Frozen => Vec::new(),
-            Self::Adafactor(Moments::Factored { row, col }) => vec![("row", row), ("col", col)],
-            Self::Adafactor(Moments::Whole(all)) => vec![("all", all)],
-        }
+        let Self::Adafactor(AdafactorState { moments, remainder }) = self else { return Vec::new() };
+        let mut parts = match moments {
+            Moments::Factored { row, col } => vec![("row", row), ("col", col)],
+            Moments::Whole(all) => vec![("all", all)],
+        };
+        parts.extend(remainder.iter().map(|remainder| (REMAINDER, remainder)));
+        parts
     }
 
     fn parts_mut(&mut self) -> Vec<(&'static str, &mut Grad<B>)> {
-        match self {
-            Self::Frozen => Vec::new(),
-            Self::Adafactor(Moments::Factored { row, col }) => vec![("row", row), ("col", col)],
-            Self::Adafactor(Moments::Whole(all)) => vec![("all", all)],
-        }
+        let Self::Adafactor(AdafactorState { moments, remainder }) = self else { return Vec::new() };
+        let mut parts = match moments {
+            Moments::Factored { row, col } => vec![("row", row), ("col", col)],
+            Moments::Whole(all) => vec![("all", all)],
+        };
+        parts.extend(remainder.iter_mut().map(|remainder| (REMAINDER, remainder)));
+        parts
     }
 }

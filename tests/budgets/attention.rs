@@ -9,14 +9,14 @@ use half::bf16;
 use crate::{Counted, assert_no_excess, assert_within, moved};
 
 /// A question with a passage, and what the decoder reads of five of them.
-const TOKENS: usize = 352;
-const READ: usize = 1760;
+pub const TOKENS: usize = 352;
+pub const READ: usize = 1760;
 /// Width of a head, of every T5.1.1. What a head costs does not depend on how many there are.
-const WIDTH: usize = 64;
-const BUCKETS: usize = 32;
-const MAX_DISTANCE: usize = 128;
+pub const WIDTH: usize = 64;
+pub const BUCKETS: usize = 32;
+pub const MAX_DISTANCE: usize = 128;
 
-fn normal<E: Float>(be: &Cuda<E>, stream: u64, rows: usize, cols: usize) -> Mat<Cuda<E>> {
+pub fn normal<E: Float>(be: &Cuda<E>, stream: u64, rows: usize, cols: usize) -> Mat<Cuda<E>> {
     let draw = |i| E::from_f64(0.3 * random::normal(5, stream, i));
     Mat::upload(be, rows, cols, (0..(rows * cols) as u64).map(draw).collect())
 }
@@ -36,7 +36,7 @@ fn counted<E: Float>(rows: &[usize], cols: &[usize], heads: usize, direction: Op
     launches.remove(0)
 }
 
-fn assert_no_conflicts(what: &str, c: &Counters) {
+pub fn assert_no_conflicts(what: &str, c: &Counters) {
     assert_no_excess(what, "shared loads", c.shared_loads);
     assert_no_excess(what, "shared stores", c.shared_stores);
 }

@@ -2,11 +2,14 @@
 //! noise.
 
 mod attention;
+mod attention_bwd;
 mod cost;
+mod losses;
 mod measured;
 mod products;
 mod report;
 mod rows;
+mod training;
 
 use glimmer::cuda::{Cuda, Float, probe};
 use glimmer_emulator::Emulator;

@@ -8,28 +8,28 @@ use half::bf16;
 use crate::{Counted, assert_no_excess, assert_within};
 
 /// Widths of T5.1.1: model, all heads, feed-forward; small, base, large, XL, XXL.
-const SIZES: [(usize, usize, usize); 5] =
+pub const SIZES: [(usize, usize, usize); 5] =
     [(512, 384, 1024), (768, 768, 2048), (1024, 1024, 2816), (2048, 2048, 5120), (4096, 4096, 10240)];
 /// Questions with their passages, of 352 tokens each.
 const PASSAGES: [usize; 3] = [1, 8, 25];
-const TOKENS: usize = 352;
+pub const TOKENS: usize = 352;
 const VOCABULARY: usize = 32128;
 
-fn zeros<E: Float>(be: &Cuda<E>, rows: usize, cols: usize) -> Mat<Cuda<E>> {
+pub fn zeros<E: Float>(be: &Cuda<E>, rows: usize, cols: usize) -> Mat<Cuda<E>> {
     Mat::upload(be, rows, cols, vec![E::from_f64(0.0); rows * cols])
 }
 
 /// Multiply-adds on tensor cores.
-fn multiply_adds(counters: &Counters) -> f64 {
+pub fn multiply_adds(counters: &Counters) -> f64 {
     counters.matrix.values().map(|work| work.multiply_adds).sum::<u64>() as f64
 }
 
-fn global_bytes(counters: &[Counters]) -> f64 {
+pub fn global_bytes(counters: &[Counters]) -> f64 {
     counters.iter().map(|c| c.global_loads.bytes + c.global_stores.bytes).sum::<u64>() as f64
 }
 
 /// Everything moves in whole sectors, and no bank is waited for.
-fn assert_smooth(what: &str, counters: &[Counters]) {
+pub fn assert_smooth(what: &str, counters: &[Counters]) {
     for c in counters {
         let what = format!("{what}, {}", c.kernel);
         assert_no_excess(&what, "global loads", c.global_loads);

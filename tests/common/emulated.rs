@@ -21,6 +21,11 @@ pub fn small_machine<E: Float>() -> Cuda<E> {
     machine_on(r#"{"multiprocessors": 1}"#)
 }
 
+/// As [`machine`], on a device whose blocks have no more shared memory than every device's.
+pub fn narrow_machine<E: Float>() -> Cuda<E> {
+    machine_on(r#""rtx4090""#)
+}
+
 fn machine_on<E: Float>(device: &str) -> Cuda<E> {
     /// Held by who has chosen the device, until the machine is on it.
     static CHOICE: Mutex<()> = Mutex::new(());

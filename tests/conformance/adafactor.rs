@@ -1,9 +1,9 @@
 //! Adafactor against its definition in T5X, written out.
 
-use glimmer::backend::{AdafactorStep, Backward, Grad, Moments};
+use glimmer::backend::{AdafactorState, AdafactorStep, Backward, Grad, Moments};
 
 use crate::common::naive::Matrix;
-use crate::common::{assert_close, tolerance};
+use crate::common::{assert_close, round, tolerance};
 use crate::harness::{grad, grad_values, mat, normal, steady, values};
 
 /// How the second moments are kept.
@@ -80,23 +80,28 @@ fn moments<B: Backward>(be: &B, plain: &Plain, kept: Kept) -> Moments<B> {
     }
 }
 
-/// The numbers of a parameter after a step, and of its moments.
-fn found<B: Backward>(be: &B, plain: &Plain, (gradient, step): (&Grad<B>, AdafactorStep), kept: Kept) -> [Vec<f64>; 3] {
+/// The numbers of a parameter after a step, what it then lacks, and its moments.
+fn found<B: Backward>(be: &B, plain: &Plain, (gradient, step): (&Grad<B>, AdafactorStep), kept: Kept) -> [Vec<f64>; 4] {
     steady("adafactor", || {
-        let (mut w, mut moments) = (mat(be, &plain.w), moments(be, plain, kept));
-        be.adafactor(&mut w, gradient, &mut moments, step);
-        let (first, second) = match &moments {
+        let w = plain.w.map(round::<B::Elem>);
+        let lacks = plain.w.zip(&w, |x, w| x - w);
+        let remainder = Grad::remainder(be, 1, 1).map(|_| grad(be, &lacks));
+        let (mut w, mut state) = (mat(be, &w), AdafactorState { moments: moments(be, plain, kept), remainder });
+        be.adafactor(&mut w, gradient, &mut state, step);
+        let (first, second) = match &state.moments {
             Moments::Factored { row, col } => (grad_values(be, row), grad_values(be, col)),
             Moments::Whole(whole) => (grad_values(be, whole), Vec::new()),
         };
-        [values(be, &w), first, second]
+        let w = values(be, &w);
+        let lacks = state.remainder.map_or(vec![0.0; w.len()], |remainder| grad_values(be, &remainder));
+        [w, lacks, first, second]
     })
 }
 
 /// Ten steps, each from the plain numbers of the one before, rounded.
 fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, kept: Kept) -> Vec<f64> {
     let mut plain = Plain::new(normal(be, 0, shape, deviation).plain);
-    let narrow = |x: &mut Vec<f64>| x.iter_mut().for_each(|x| *x = crate::common::round::<B::Wide>(*x));
+    let narrow = |x: &mut Vec<f64>| x.iter_mut().for_each(|x| *x = round::<B::Wide>(*x));
     let mut sizes = Vec::new();
     for t in 0..10u32 {
         // Gradients of many sizes; without warning a hundred times the usual one, which is what clipping is for.
@@ -104,18 +109,20 @@ fn ten_steps<B: Backward>(be: &B, shape: (usize, usize), deviation: f64, kept: K
         let gradient = normal(be, 1 + u64::from(t), shape, spread).plain;
         let decay = if t == 0 { 0.0 } else { 1.0 - f64::from(t + 1).powf(-0.8) };
         let step = AdafactorStep { learning_rate: 0.01, decay, scale: 0.125 };
-        let [w, first, second] = found(be, &plain, (&grad(be, &gradient), step), kept);
+        let [w, lacks, first, second] = found(be, &plain, (&grad(be, &gradient), step), kept);
         sizes.push(plain.step(&gradient, step, kept));
         let what = format!("step {t} of {shape:?}, {kept:?}");
         let bound = tolerance::<B::Wide>(shape.0.max(shape.1).min(100));
-        assert_close(&what, &w, &plain.w.data, tolerance::<B::Elem>(1));
+        let sum: Vec<f64> = w.iter().zip(&lacks).map(|(w, lacks)| w + lacks).collect();
+        assert_close(&what, &sum, &plain.w.data, tolerance::<B::Wide>(1));
+        assert_eq!(w, sum.iter().map(|&x| round::<B::Elem>(x)).collect::<Vec<_>>(), "{what}: rounded");
         if kept == Kept::Factored {
             assert_close(&what, &first, &plain.row, bound);
             assert_close(&what, &second, &plain.col, bound);
         } else {
             assert_close(&what, &first, &plain.whole, bound);
         }
-        plain.w = crate::harness::operand(be, plain.w.cols, plain.w.data.clone()).plain;
+        narrow(&mut plain.w.data);
         [&mut plain.row, &mut plain.col, &mut plain.whole].into_iter().for_each(narrow);
     }
     sizes

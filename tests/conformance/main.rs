@@ -72,6 +72,8 @@ macro_rules! conformance {
             attention_bwd::causal_bwd,
             attention_bwd::cross_attention_bwd,
             attention_bwd::encoder_bwd,
+            attention_bwd::heads_of_any_width_bwd,
+            attention_bwd::of_rows_that_the_machine_counts_bwd,
             losses::cross_entropy,
             losses::cross_entropy_of_far_logits,
             losses::distill,
@@ -79,6 +81,7 @@ macro_rules! conformance {
             losses::distill_of_far_scores,
             products_bwd::gate,
             products_bwd::gate_far_from_zero,
+            products_bwd::gradients_of_rows_that_the_machine_counts,
             products_bwd::linear_bwd,
             products_bwd::linear_gradients_are_slopes,
             products_bwd::rms_norm_bwd,
@@ -160,4 +163,46 @@ conformance! {
     training
     cpu_f32_trains: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64_trains: glimmer::cpu::Cpu::<f64>::default();
+}
+
+macro_rules! emulated_training {
+    ($($machine:ident: $type:ty;)*) => {
+        conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
+            adafactor::adafactor,
+            adafactor::adafactor_of_nothing,
+            attention_bwd::causal_bwd,
+            attention_bwd::cross_attention_bwd,
+            attention_bwd::encoder_bwd,
+            attention_bwd::heads_of_any_width_bwd,
+            attention_bwd::of_rows_that_the_machine_counts_bwd,
+            losses::cross_entropy,
+            losses::cross_entropy_of_far_logits,
+            losses::distill,
+            losses::distill_of_equal_distributions,
+            losses::distill_of_far_scores,
+            products_bwd::gate,
+            products_bwd::gate_far_from_zero,
+            products_bwd::gradients_of_rows_that_the_machine_counts,
+            products_bwd::linear_bwd,
+            products_bwd::rms_norm_bwd,
+            products_bwd::rms_norm_bwd_of_huge_and_tiny_rows,
+            rows_bwd::dropout,
+            rows_bwd::embed_bwd,
+            rows_bwd::gather_bwd,
+            rows_bwd::join_bwd,
+            rows_bwd::passes,
+            rows_bwd::score_bwd,
+            rows_bwd::square_sum_of_many,
+        ])* }
+    };
+}
+
+emulated_training! {
+    cuda_f32_trains: f32;
+    cuda_bf16_trains: half::bf16;
+}
+
+// Where blocks have little shared memory, attention's backward pass is cut into other blocks.
+conformance! {
+    narrow_cuda_bf16: crate::common::emulated::narrow_machine::<half::bf16>(), [attention_bwd::long_segments_bwd]
 }

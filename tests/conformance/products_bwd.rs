@@ -1,11 +1,11 @@
 //! Gradients of the products and of what stands between them.
 
-use glimmer::backend::Backward;
+use glimmer::backend::{Backward, Segments, Selection};
 
-use crate::common::naive::{self, dot};
+use crate::common::naive::{self, Matrix, dot};
 use crate::common::naive_bwd::{SLOPE_ERROR, slopes, sum, transposed};
 use crate::common::{assert_close, tolerance};
-use crate::harness::{grad, grad_values, mat, normal, operand, steady, values};
+use crate::harness::{Operand, grad, grad_values, mat, normal, operand, steady, values};
 
 /// Rows, inputs, outputs.
 const SIZES: [(usize, usize, usize); 12] = [
@@ -119,5 +119,43 @@ pub fn rms_norm_bwd_of_huge_and_tiny_rows<B: Backward>(be: &B) {
         let scaled = x.plain.map(|x| x * c);
         let wanted = slopes(&scaled, |x| c * dot(&dy.plain.data, &naive::rms_norm(x, &g.plain.data, eps * c * c).data));
         assert_close(&format!("size {size:e}"), &values(be, &dx), &wanted.data, tolerance::<B::Elem>(33) + SLOPE_ERROR);
+    }
+}
+
+/// As the reader's own backward pass has them: rows that the machine counts, beside gradients that began as zeros.
+pub fn gradients_of_rows_that_the_machine_counts<B: Backward>(be: &B) {
+    for lengths in [[3, 1, 5, 2], [2, 200, 33, 340]] {
+        let (d, f, eps) = (40, 72, 0.01);
+        let count = lengths.iter().sum();
+        let [x, a, b, dh] =
+            [(0, d), (1, f), (2, f), (3, f)].map(|(stream, width)| normal(be, stream, (count, width), 1.0));
+        let (w, g) = (normal(be, 4, (f, d), 0.3), normal(be, 5, (1, d), 1.0));
+        let rows = Segments::packed(be, lengths);
+        let chosen = Selection { index: be.upload(vec![3, 0]), groups: Segments::packed(be, [2]) };
+        let kept = |operand: &Operand<B>| be.gather(&operand.mat, &rows, &chosen).0;
+        let ranges = naive::ranges(&lengths);
+        let plain = |operand: &Operand<B>| operand.plain.gather(ranges[3].clone().chain(ranges[0].clone()));
+        let check = |name: &str, found: &[f64], wanted: &Matrix, terms: usize| {
+            assert!(found[wanted.data.len()..].iter().all(|&x| x == 0.0), "{name}: behind the last row");
+            assert_close(name, &found[..wanted.data.len()], &wanted.data, tolerance::<B::Elem>(terms) + SLOPE_ERROR);
+        };
+        let mut dy = be.zeros(kept(&dh).rows, f);
+        be.add(&kept(&dh), &mut dy);
+        check("add", &values(be, &dy), &plain(&dh), 1);
+        for dy in [dy, kept(&dh)] {
+            let mut dw = glimmer::backend::Grad::zeros(be, f, d);
+            let dx = be.linear_bwd(&dy, &kept(&x), &w.mat, &mut dw);
+            check("dx", &values(be, &dx), &naive::linear(&plain(&dh), &transposed(&w.plain)), f);
+            let wanted = naive::linear(&transposed(&plain(&dh)), &transposed(&plain(&x)));
+            check("dw", &grad_values(be, &dw), &wanted, count);
+            let (da, db) = be.gate_bwd(&dy, &kept(&a), &kept(&b));
+            check("db", &values(be, &db), &plain(&a).map(naive::gelu).zip(&plain(&dh), |g, dh| g * dh), 4);
+            assert_eq!(values(be, &da).len(), values(be, &db).len());
+        }
+        let (mut dg, mut dx) = (glimmer::backend::Grad::zeros(be, 1, d), be.zeros(kept(&x).rows, d));
+        be.rms_norm_bwd(&be.copy(&kept(&x)), (&kept(&x), &g.mat, eps), &mut dg, &mut dx);
+        let x = plain(&x);
+        let wanted = slopes(&g.plain, |g| dot(&x.data, &naive::rms_norm(&x, &g.data, eps).data));
+        check("dg", &grad_values(be, &dg), &wanted, count);
     }
 }

@@ -5,6 +5,7 @@ mod decoding;
 mod failures;
 mod launches;
 mod live;
+mod memory;
 mod question;
 
 use glimmer::cuda::{Cuda, Float, probe};

@@ -10,7 +10,7 @@ use crate::process::{Ran, example, run};
 use crate::world::{World, every};
 
 /// The example, on the world's experiment.
-fn train(world: &World, output: &str) -> Command {
+pub fn train(world: &World, output: &str) -> Command {
     let mut command = Command::new(example("train"));
     command.arg("--config").arg(world.path("experiment.json")).arg("--output").arg(world.path(output));
     command.arg("--work").arg(world.path("work"));

@@ -2,17 +2,17 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod gradients;
 mod rounded;
 
 use std::path::{Path, PathBuf};
 
 use common::{assert_close, emulated};
-use glimmer::backend::{Backend, Backward};
+use glimmer::backend::Backend;
 use glimmer::cpu::{Cpu, Real};
 use glimmer::io::Checkpoint;
 use glimmer::model::Reader;
-use glimmer::nn::Recompute;
-use glimmer::trace::{Inputs, Tensor, Values, trace, trace_gradients};
+use glimmer::trace::{Inputs, Tensor, Values, trace};
 
 /// Tokens of the references' greedy answers.
 const MAX_TOKENS: usize = 8;
@@ -97,48 +97,4 @@ fn f64_matches_the_reference() {
 #[test]
 fn emulated_f32_matches_the_reference() {
     matches_reference(emulated::machine::<f32>, 2e-5);
-}
-
-/// Every gradient against the reference. One that is nothing but rounding there, such as the scorer's where all scores
-/// are equal, has to be next to nothing beside the largest here.
-fn gradients_match_reference<B: Backward>(be: impl Fn() -> B, recompute: Recompute, bound: f64) {
-    for folder in FOLDERS {
-        let path = reference(folder);
-        let inputs = Inputs::read(&path.join("inputs.safetensors")).unwrap();
-        let reader = Reader::load(be(), &path, |config| Ok(config.glimmer.clone().unwrap())).unwrap();
-        let expected = Checkpoint::open_file(&path.join("expected.safetensors")).unwrap();
-        let found = trace_gradients(&reader, &inputs, recompute).unwrap();
-        let wanted = |name: &str| expected.read_any(name).unwrap().1;
-        let norm = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>().sqrt();
-        let largest = found.iter().map(|tensor| norm(&wanted(&tensor.name))).fold(0.0, f64::max);
-        let names = expected.names().filter(|name| name.starts_with("grad."));
-        assert_eq!(names.count(), found.len(), "{folder}: a gradient for each parameter");
-        for tensor in &found {
-            let name = &tensor.name;
-            assert_eq!(tensor.shape, expected.shape(name).unwrap(), "{folder}: {name}");
-            let Values::Real(values) = &tensor.values else { panic!("gradients are real") };
-            let wanted = wanted(name);
-            if norm(&wanted) > 1e-12 * largest {
-                assert_close(&format!("{folder}: {name}"), values, &wanted, bound);
-            } else {
-                let size = norm(values);
-                assert!(size <= bound * largest, "{folder}: {name} is {size:e}, not nothing beside {largest:e}");
-            }
-        }
-    }
-}
-
-#[test]
-fn f32_gradients_match_the_reference() {
-    gradients_match_reference(Cpu::<f32>::default, Recompute::Nothing, 1e-4);
-}
-
-#[test]
-fn f64_gradients_match_the_reference() {
-    gradients_match_reference(Cpu::<f64>::default, Recompute::Nothing, 1e-6);
-}
-
-#[test]
-fn layers_that_run_again_have_the_same_gradients() {
-    gradients_match_reference(Cpu::<f64>::default, Recompute::Layers, 1e-6);
 }

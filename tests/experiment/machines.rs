@@ -1,0 +1,102 @@
+//! Training on the emulated device beside training on the CPU.
+
+use glimmer::backend::Backward;
+use glimmer::cpu::Cpu;
+use glimmer::experiment::{Ended, Line, Settings, Trainer};
+use half::bf16;
+
+use crate::emulated;
+use crate::interruption::train;
+use crate::world::{World, every};
+
+/// A run of so many steps without a single evaluation, which takes the emulator long.
+fn settings(world: &World, steps: u64) -> Settings {
+    Settings {
+        steps,
+        evaluate_every: every(1000),
+        save_every: every(1000),
+        tasks: without_dev(world),
+        ..world.settings()
+    }
+}
+
+fn without_dev(world: &World) -> Vec<glimmer::experiment::TaskFiles> {
+    let mut tasks = world.settings().tasks;
+    tasks.iter_mut().for_each(|task| task.dev = None);
+    tasks
+}
+
+fn run<B: Backward>(be: B, world: &World, settings: &Settings, output: &str) {
+    let mut trainer = Trainer::open(be, world.plan(settings.clone(), output)).unwrap();
+    assert_eq!(trainer.run().unwrap(), Ended::Finished);
+}
+
+/// The loss of each step, distillation included.
+fn losses(world: &World, output: &str) -> Vec<f64> {
+    let loss = |line: &Line| match line {
+        Line::Trained { lm_loss, distill_loss, .. } => Some(lm_loss + distill_loss.unwrap_or(0.0)),
+        Line::Evaluated { .. } => None,
+    };
+    world.log(output).iter().filter_map(loss).collect()
+}
+
+/// Runs so many steps on the CPU and on the device in both of its precisions.
+fn follows_the_cpu(steps: u64) {
+    let world = World::new();
+    let settings = settings(&world, steps);
+    run(Cpu::<f32>::default(), &world, &settings, "cpu");
+    run(emulated::machine::<f32>(), &world, &settings, "f32");
+    run(emulated::machine::<bf16>(), &world, &settings, "bf16");
+    let wanted = losses(&world, "cpu");
+    assert_eq!(wanted.len() as u64, steps);
+    for (output, bound) in [("f32", 1e-4), ("bf16", 1e-2)] {
+        let found = losses(&world, output);
+        let off = found.iter().zip(&wanted).map(|(found, wanted)| (found - wanted).abs() / wanted);
+        let worst = off.fold(0.0, f64::max);
+        println!(
+            "{output}: {steps} steps, from {} to {}, at most {worst:.1e} off",
+            wanted[0],
+            wanted[wanted.len() - 1]
+        );
+        assert!(worst <= bound, "{output}: {worst:e} off\n{found:?}\n{wanted:?}");
+    }
+}
+
+#[test]
+fn the_device_follows_the_cpu() {
+    follows_the_cpu(6);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo test --test experiment -- --ignored --nocapture hundred"]
+fn the_device_follows_the_cpu_for_a_hundred_steps() {
+    follows_the_cpu(100);
+}
+
+#[test]
+fn the_program_trains_on_the_machine_that_was_asked_for() {
+    let world = World::new();
+    settings(&world, 1).write(&world.path("experiment.json")).unwrap();
+    let ran = crate::process::run(train(&world, "run").args(["--backend", "emulated", "--precision", "bf16"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(ran.err.contains("machine: emulated cuda, bf16"), "{}", ran.err);
+    assert_eq!(losses(&world, "run").len(), 1);
+}
+
+/// In bf16 the steps would be too small for the weights: what they lack is saved, too.
+#[test]
+fn a_run_in_bf16_goes_on_bit_for_bit() {
+    let world = World::new();
+    let whole = settings(&world, 4);
+    run(emulated::machine::<bf16>(), &world, &whole, "whole");
+    for steps in [2, 4] {
+        run(emulated::machine::<bf16>(), &world, &Settings { steps, ..whole.clone() }, "parts");
+    }
+    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
+    for file in ["model.safetensors", "optimiser.safetensors"] {
+        assert!(bytes(&format!("whole/last/{file}")) == bytes(&format!("parts/last/{file}")), "{file}");
+    }
+    let plan = world.plan(Settings { steps: 5, ..whole }, "parts");
+    let error = format!("{:#}", Trainer::open(Cpu::<f32>::default(), plan).err().unwrap());
+    assert!(error.contains("precision"), "{error}");
+}
