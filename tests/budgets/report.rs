@@ -28,6 +28,9 @@ const READ: usize = 5;
 /// Layers of T5.1.1-base, of the encoder and of the decoder alike.
 const LAYERS: usize = 12;
 
+/// The report, but for its tables.
+const WORDS: &str = include_str!("report.md");
+
 /// Some work that a question makes so many times.
 struct Part {
     name: &'static str,
@@ -181,7 +184,16 @@ fn report() {
     parts(&mut questions, "LUMEN 10 → 10", &question(&base, 10, 10, (4, 0)));
     parts(&mut questions, "FiD 5 → 5", &question(&base, 5, 5, (12, 0)));
 
-    let text = include_str!("report.md").replace("{kernels}\n", &table).replace("{questions}\n", &questions);
+    let text = WORDS.replace("{kernels}\n", &table).replace("{questions}\n", &questions);
     let text = text.replace("{slots}\n", &slots());
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/REPORT.md"), text).unwrap();
+}
+
+/// Whoever changes the words writes the report anew.
+#[test]
+fn the_report_has_its_words() {
+    let report = include_str!("../../kernels/REPORT.md");
+    for words in WORDS.split(['{', '}']).step_by(2) {
+        assert!(report.contains(words.trim()), "kernels/REPORT.md lacks\n{words}");
+    }
 }
