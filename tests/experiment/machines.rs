@@ -10,10 +10,12 @@ use crate::emulated;
 use crate::interruption::train;
 use crate::world::{World, every};
 
-/// A run of so many steps without a single evaluation, which takes the emulator long.
+/// A run of so many steps without a single evaluation, which takes the emulator long. The rate is such that what is rounded
+/// differently does not grow.
 fn settings(world: &World, steps: u64) -> Settings {
     Settings {
         steps,
+        learning_rate: 0.003,
         evaluate_every: every(1000),
         save_every: every(1000),
         tasks: without_dev(world),
