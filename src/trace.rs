@@ -56,11 +56,12 @@ impl Inputs {
 
 impl Inputs {
     /// The passages, as a reader takes them.
-    fn texts(&self) -> Vec<Vec<&[u32]>> {
+    pub fn texts(&self) -> Vec<Vec<&[u32]>> {
         self.passages.iter().map(|texts| texts.iter().map(Vec::as_slice).collect()).collect()
     }
 
-    fn questions<'a>(&'a self, texts: &'a [Vec<&'a [u32]>]) -> Vec<Question<'a>> {
+    /// The questions with those passages, `texts`.
+    pub fn questions<'a>(&'a self, texts: &'a [Vec<&'a [u32]>]) -> Vec<Question<'a>> {
         let pairs = self.questions.iter().zip(texts);
         pairs.map(|(ids, texts)| Question { ids, passages: Passages::Tokens(texts) }).collect()
     }

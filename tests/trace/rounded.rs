@@ -3,10 +3,10 @@
 
 use std::ops::Range;
 
-use glimmer::backend::Pool;
+use glimmer::backend::{Backend, Element, Pool, Segments, Selection};
 use glimmer::cpu::Cpu;
 use glimmer::io::Checkpoint;
-use glimmer::model::Glimmer;
+use glimmer::model::{Encoded, Glimmer, Reader};
 use glimmer::trace::{Inputs, Values};
 use half::bf16;
 
@@ -32,6 +32,41 @@ fn emulated_bf16_matches_the_reference() {
             rounded.assert_answer(question);
         }
     }
+}
+
+/// What becomes of the reference's own choice, whatever bf16 would choose.
+#[test]
+fn emulated_bf16_reads_what_the_reference_chose() {
+    for folder in FOLDERS {
+        let path = reference(folder);
+        let inputs = Inputs::read(&path.join("inputs.safetensors")).unwrap();
+        let expected = Checkpoint::open_file(&path.join("expected.safetensors")).unwrap();
+        let be = emulated::machine::<bf16>();
+        let reader = Reader::load(be, &path, |config| Ok(config.glimmer.clone().unwrap())).unwrap();
+        let texts = inputs.texts();
+        let scored = reader.score(&inputs.questions(&texts)).unwrap();
+        let encoded = reader.finish(&scored.live_a, &chosen(&reader.be, &expected, inputs.passages[0].len()));
+        let (shape, wanted) = expected.read_any("live_b").unwrap();
+        let found = padded(&reader.be, &encoded, shape[2]);
+        assert_close(&format!("{folder}: live_b of the reference's choice"), &found, &wanted, BOUND);
+    }
+}
+
+/// The passages that the reference read, of `k` each question.
+fn chosen<B: Backend>(be: &B, expected: &Checkpoint, k: usize) -> Selection<B> {
+    let (shape, selected) = expected.read_i32("selected").unwrap();
+    let groups = selected.chunks(shape[1]).enumerate();
+    let index = groups.flat_map(|(i, passages)| passages.iter().map(move |&passage| passage as u32 + (i * k) as u32));
+    Selection { index: be.upload(index.collect()), groups: Segments::equal(be, shape[0], shape[1]) }
+}
+
+/// Segments of `length` rows, zero behind their own.
+fn padded<B: Backend>(be: &B, encoded: &Encoded<B>, length: usize) -> Vec<f64> {
+    let (rows, d) = (encoded.rows.download(be).unwrap(), encoded.rows.cols);
+    let offsets = be.download(&encoded.segments.offsets).unwrap();
+    let segments = offsets.windows(2).map(|bounds| &rows[bounds[0] as usize * d..bounds[1] as usize * d]);
+    let zeros = std::iter::repeat(0.0);
+    segments.flat_map(|own| own.iter().map(|x| x.to_f64()).chain(zeros.clone()).take(length * d)).collect()
 }
 
 struct Rounded {
