@@ -1,6 +1,7 @@
 //! Every operation of every machine that is there, at T5.1.1-base's shapes: its time, its rate, and its share of what
-//! the machine can do, which is measured first. `cargo bench --bench operations`; with the name of an operation behind
-//! `--`, that one alone.
+//! the machine can do, which is measured first: a large matrix product, and a copy of what no cache holds. Operands that a
+//! cache does hold come faster than that. `cargo bench --bench operations`; with the name of an operation behind `--`, that
+//! one alone.
 
 mod backward;
 #[path = "../common/mod.rs"]
