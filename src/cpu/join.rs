@@ -82,7 +82,8 @@ pub(super) fn dequantise<T: Real>(width: usize, stored: &[Stored<'_>], y: &mut M
     places.into_par_iter().for_each(|(place, run)| match run {
         Stored::Bf16(values) => {
             for (y, &x) in place.iter_mut().zip(values) {
-                *y = T::from_f64(x.to_f64());
+                // A bf16 is the upper half of an f32. `to_f64` would ask of each whether it is a number.
+                *y = T::from_f64(f64::from(f32::from_bits(u32::from(x.to_bits()) << 16)));
             }
         }
         Stored::Int8 { values, scales } => {
