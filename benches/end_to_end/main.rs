@@ -5,7 +5,7 @@
 //!     cargo bench --bench end_to_end -- small
 //!
 //! The name of a size, or of anything else that is part of a benchmark's name, leaves out the others: without one, the
-//! large readers are measured too, for an hour. Table, `end_to_end.json` and `end_to_end.svg` lie in `target/bench`.
+//! large readers are measured too, which takes long. Table, `end_to_end.json` and `end_to_end.svg` lie in `target/bench`.
 
 #[path = "../common/mod.rs"]
 mod common;
