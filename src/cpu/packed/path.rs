@@ -9,6 +9,8 @@ use super::{Block, SIDE, Slab, bf16, int8, slabs as slabs_of};
 use super::amx;
 #[cfg(target_arch = "x86_64")]
 use super::{avx2, avx512};
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+use crate::cpu::linear::FEW_ROWS;
 
 /// `$wide` where there is AVX-512, else `$plain`.
 macro_rules! widest {
@@ -147,6 +149,10 @@ impl Worker {
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
             Self::Vnni => unsafe { avx512::sums(x, w, starts, rows, y) },
+            // Of a few rows a tile would be mostly empty, and reading the weights takes as long as it does.
+            // SAFETY: as above.
+            #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+            Self::Amx(_) if rows <= FEW_ROWS => unsafe { avx512::sums(x, w, starts, rows, y) },
             #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
             Self::Amx(tiles) => tiles.sums(x, w, starts, y),
         }

@@ -77,14 +77,14 @@ impl Rows<'_> {
 }
 
 /// What a thread needs to make blocks.
-struct Bench {
+struct Workbench {
     worker: Worker,
     sums: Block<i32>,
     gated: Block<f32>,
     product: Block<f32>,
 }
 
-impl Bench {
+impl Workbench {
     fn new(path: Path) -> Self {
         let zeros = [0.0; SIDE * SIDE];
         Self { worker: Worker::new(path), sums: [0; SIDE * SIDE], gated: zeros, product: zeros }
@@ -130,7 +130,8 @@ impl Family<'_> {
         let panels = rows.div_ceil(SIDE);
         let len = match self.weights[0].packing() {
             Packing::Int8 => panels * slabs::<u8>(inner),
-            Packing::Bf16 if rows <= FEW_ROWS => 0,
+            // Of all rows, not of these: what is computed must not depend on how they are shared out.
+            Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => 0,
             Packing::Bf16 => panels * slabs::<u16>(inner) * bf16::PARTS,
         };
         if slabs_of.len() < len {
@@ -156,7 +157,7 @@ impl Family<'_> {
         let prepared = self.prepared(self.x, &mut scratch.slabs, &mut scratch.scales);
         let blocks = scratch.blocks.par_chunks_mut(size).enumerate().with_min_len(1 + LEAST / (SIDE * inner));
         blocks.for_each_init(
-            || Bench::new(self.path),
+            || Workbench::new(self.path),
             |bench, (i, block)| {
                 self.block(i / panels, i % panels, prepared, bench);
                 block.copy_from_slice(&bench.product[..size]);
@@ -183,7 +184,7 @@ impl Family<'_> {
         tasks.into_par_iter().for_each(|(x, mut ys)| {
             let Scratch { mut slabs, mut scales, mut blocks } = SCRATCH.take();
             let prepared = self.prepared(x, &mut slabs, &mut scales);
-            let mut bench = Bench::new(self.path);
+            let mut bench = Workbench::new(self.path);
             blocks.resize(ys[0].len(), 0.0);
             for (i, y) in ys.iter_mut().enumerate() {
                 for panel in 0..self.weights[i].panels() {
@@ -199,16 +200,13 @@ impl Family<'_> {
     }
 
     /// The block of result `i` at a panel, in `bench.product`.
-    fn block(&self, i: usize, panel: usize, rows: Rows<'_>, bench: &mut Bench) {
-        let Bench { worker, sums, gated, product } = bench;
+    fn block(&self, i: usize, panel: usize, rows: Rows<'_>, bench: &mut Workbench) {
+        let Workbench { worker, sums, gated, product } = bench;
         self.weights[i].block(panel, rows, worker, sums, product);
         if self.finish == Finish::Gate {
             self.weights[i + 1].block(panel, rows, worker, sums, gated);
-            vectorised!({
-                for (a, &b) in product.iter_mut().zip(&*gated).take(rows.count() * SIDE) {
-                    *a = gelu(*a) * b;
-                }
-            });
+            let len = rows.count() * SIDE;
+            vectorised!(gate(&mut product[..len], &gated[..len]));
         }
     }
 
@@ -226,6 +224,14 @@ impl Family<'_> {
 fn add(x: &[f32], y: &mut [f32]) {
     for (y, &x) in y.iter_mut().zip(x) {
         *y += x;
+    }
+}
+
+/// `a ← gelu(a) ⊙ b`.
+#[inline(always)]
+fn gate(a: &mut [f32], b: &[f32]) {
+    for (a, &b) in a.iter_mut().zip(b) {
+        *a = gelu(*a) * b;
     }
 }
 

@@ -187,6 +187,23 @@ fn a_few_rows_are_each_as_it_would_be_alone() {
 }
 
 #[test]
+fn products_do_not_depend_on_threads() {
+    let (inner, outputs) = (70, 130);
+    let w = normal(7, outputs * inner, 0.1);
+    for rows in [9, 32, 33, 66, 200, 257] {
+        let x = normal(6, rows * inner, 1.0);
+        for packing in [Packing::Bf16, Packing::Int8].into_iter().filter(|&p| covers(p, rows, Path::best())) {
+            let run = || bits(&product(packing, Path::best(), &x, &w, outputs));
+            let found = run();
+            for threads in [1, 2, 3, 16] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                assert_eq!(pool.install(run), found, "{packing:?}, {rows} rows, {threads} threads");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_becomes_of_products_is_the_same_as_after_them() {
     for packing in [Packing::Bf16, Packing::Int8] {
         for (rows, inner, outputs) in SIZES.into_iter().filter(|&(rows, ..)| covers(packing, rows, Path::best())) {
