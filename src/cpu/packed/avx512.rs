@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::bf16::PARTS;
-use super::int8::{INFINITE, LARGEST, ROUND, SIGN, scale_of};
+use super::int8::{INFINITE, ROUND, SIGN, scale_of};
 use super::{Block, Line, SIDE, Slab, WORDS, ZERO_POINT};
 
 /// Rows whose sums of integers fit in the registers.
