@@ -1,5 +1,5 @@
-//! Encoder and decoder at T5.1.1's shapes with random weights, each beside the matrix products that it cannot do
-//! without, run by themselves: `cargo bench --bench reader`.
+//! Encoder and decoder at T5.1.1's shapes with random weights, in f32, with weights in bf16 and with products in int8,
+//! the encoder beside the matrix products that it cannot do without, run by themselves: `cargo bench --bench reader`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gemm::Parallelism;
 use glimmer::backend::Segments;
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::model::{Config, Cut, Evidence, Glimmer, Reader};
 use rayon::prelude::*;
 
@@ -16,10 +16,12 @@ const SEGMENTS: usize = 8;
 const TOKENS: usize = 352;
 const ANSWER: usize = 16;
 
-/// A reader whose memory encoder is the whole encoder.
-fn reader(config: &Config) -> Reader<Cpu<f32>> {
+/// A reader for each way to keep weights. Its memory encoder is the whole encoder.
+fn readers(config: &Config) -> [(&'static str, Reader<Cpu<f32>>); 3] {
     let uncut = Glimmer::new(Cut { live_layers: 0, rerank_layers: 0 }, SEGMENTS);
-    Reader::random(Cpu::default(), config.clone(), uncut, 1).unwrap()
+    let machines =
+        [("f32", Cpu::default()), ("bf16", Cpu::packing(Packing::Bf16)), ("int8", Cpu::packing(Packing::Int8))];
+    machines.map(|(name, machine)| (name, Reader::random(machine, config.clone(), uncut.clone(), 1).unwrap()))
 }
 
 fn texts(config: &Config) -> Vec<Vec<u32>> {
@@ -112,12 +114,13 @@ fn encoder(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new("products alone", size), |b| {
             b.iter(|| (0..config.num_layers).for_each(|_| products.run()));
         });
-        let reader = reader(&config);
         let texts = texts(&config);
         let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-        group.bench_function(BenchmarkId::new("encoder", size), |b| {
-            b.iter(|| black_box(reader.encode_memory(&texts).unwrap()));
-        });
+        for (numbers, reader) in readers(&config) {
+            group.bench_function(BenchmarkId::new(format!("encoder, {numbers}"), size), |b| {
+                b.iter(|| black_box(reader.encode_memory(&texts).unwrap()));
+            });
+        }
     }
     group.finish();
 }
@@ -127,19 +130,21 @@ fn decoder(c: &mut Criterion) {
     group.sample_size(10).warm_up_time(Duration::from_secs(3)).measurement_time(Duration::from_secs(12));
     for size in ["small", "base"] {
         let config = Config::t5_v1_1(size).unwrap();
-        let reader = reader(&config);
         let texts = texts(&config);
-        let encoded = reader.encode_memory(&texts.iter().map(Vec::as_slice).collect::<Vec<_>>()).unwrap();
-        let one = Segments::packed(&reader.be, [SEGMENTS * TOKENS]);
-        let evidence = Evidence { rows: &encoded.rows, segments: &one };
-        let (decoder, embedding) = (&reader.weights.decoder, &reader.weights.encoder.embedding);
-        for tokens in [1, ANSWER] {
-            group.bench_function(BenchmarkId::new(format!("{tokens} tokens"), size), |b| {
-                b.iter(|| {
-                    let answers = decoder.greedy(&reader.be, &config, embedding, &evidence, tokens).unwrap();
-                    assert_eq!(answers[0].tokens.len(), tokens, "the answer ended early");
+        let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        for (numbers, reader) in readers(&config) {
+            let encoded = reader.encode_memory(&texts).unwrap();
+            let one = Segments::packed(&reader.be, [SEGMENTS * TOKENS]);
+            let evidence = Evidence { rows: &encoded.rows, segments: &one };
+            let (decoder, embedding) = (&reader.weights.decoder, &reader.weights.encoder.embedding);
+            for tokens in [1, ANSWER] {
+                group.bench_function(BenchmarkId::new(format!("{tokens} tokens, {numbers}"), size), |b| {
+                    b.iter(|| {
+                        let answers = decoder.greedy(&reader.be, &config, embedding, &evidence, tokens).unwrap();
+                        assert_eq!(answers[0].tokens.len(), tokens, "the answer ended early");
+                    });
                 });
-            });
+            }
         }
     }
     group.finish();

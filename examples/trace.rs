@@ -80,6 +80,10 @@ impl Work for Trace<'_> {
         }
         self.write(&tensors)
     }
+
+    fn needs_gradients(&self) -> bool {
+        self.0.backward
+    }
 }
 
 fn write(args: &Args, tensors: &[Tensor]) -> Result<()> {

@@ -262,6 +262,12 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// The first failure on the machine since the last download.
     fn download<T: bytemuck::Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>>;
 
+    /// A weight that from now on is the second operand of products and nothing else, in the form in which this machine
+    /// multiplies by it. [`download`](Self::download) gives the numbers that the products are made with.
+    fn pack(&self, w: Mat<Self>) -> Mat<Self> {
+        w
+    }
+
     /// `y[i] = table[ids[i]]`. `table [v, d]`, `ids [n]` → `[n, d]`. Every id is below `v`.
     fn embed(&self, table: &Mat<Self>, ids: &Self::Buf<u32>) -> Mat<Self>;
 

@@ -19,6 +19,7 @@ mod gather;
 mod geglu;
 mod join;
 mod linear;
+mod packed;
 mod places;
 mod predict;
 mod real;
@@ -35,23 +36,34 @@ use crate::backend::{
 };
 pub use buffer::Buffer;
 use buffer::Shelf;
+pub use packed::Packing;
+use packed::{Finish, Packed, Path};
 pub use real::Real;
+use real::{singles, singles_mut};
 
 /// The CPU, computing in `T`: `Cpu<f32>` for speed, `Cpu<f64>` as the reference.
 pub struct Cpu<T: Real> {
     shelf: Arc<Shelf<T>>,
+    packing: Option<Packing>,
+}
+
+impl Cpu<f32> {
+    /// A machine that keeps the weights of products in fewer bits, and is for reading: it has no gradients of them.
+    pub fn packing(packing: Packing) -> Self {
+        Self { packing: Some(packing), ..Self::default() }
+    }
 }
 
 /// The same machine: what one frees, the other uses again.
 impl<T: Real> Clone for Cpu<T> {
     fn clone(&self) -> Self {
-        Self { shelf: self.shelf.clone() }
+        Self { shelf: self.shelf.clone(), packing: self.packing }
     }
 }
 
 impl<T: Real> Default for Cpu<T> {
     fn default() -> Self {
-        Self { shelf: Arc::default() }
+        Self { shelf: Arc::default(), packing: None }
     }
 }
 
@@ -59,6 +71,14 @@ impl<T: Real> Cpu<T> {
     /// An uninitialised matrix; every operation writes all of what it returns. In debug builds it starts as NaN.
     fn alloc(&self, rows: usize, cols: usize) -> Mat<Self> {
         Mat { rows, cols, buf: Buffer::from_shelf(&self.shelf, rows * cols) }
+    }
+
+    /// `y = x·Wᵀ` in `T`; where the weight is packed, with what it stands for.
+    fn product(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
+        let Some(packed) = w.buf.packed() else { return linear::linear(x, w, y) };
+        let mut wide = self.alloc(w.rows, w.cols);
+        packed.unpack(singles_mut(&mut wide.buf));
+        linear::linear(x, &wide, y);
     }
 }
 
@@ -68,7 +88,12 @@ impl<T: Real> Backend for Cpu<T> {
     type Buf<U: bytemuck::Pod + Send + Sync> = Buffer<U>;
 
     fn describe(&self) -> String {
-        format!("cpu, {}, {} threads", T::NAME, rayon::current_num_threads())
+        let numbers = match self.packing {
+            None => T::NAME.into(),
+            Some(Packing::Bf16) => format!("{} with weights in bf16", T::NAME),
+            Some(Packing::Int8) => format!("{} with products in int8 by {}", T::NAME, Path::best().name()),
+        };
+        format!("cpu, {numbers}, {} threads", rayon::current_num_threads())
     }
 
     fn upload<U: bytemuck::Pod + Send + Sync>(&self, host: Vec<U>) -> Buffer<U> {
@@ -76,7 +101,18 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn download<U: bytemuck::Pod + Send + Sync>(&self, buf: &Buffer<U>) -> Result<Vec<U>> {
-        Ok(buf.to_vec())
+        let Some(packed) = buf.packed() else { return Ok(buf.to_vec()) };
+        let mut wide = vec![0.0; packed.outputs * packed.inner];
+        packed.unpack(&mut wide);
+        Ok(bytemuck::cast_slice::<f32, U>(&wide).to_vec())
+    }
+
+    fn pack(&self, w: Mat<Self>) -> Mat<Self> {
+        let packed = self.packing.and_then(|packing| Packed::new(packing, singles(&w.buf), w.rows));
+        match packed {
+            Some(packed) => Mat { buf: Buffer::of_packed(packed), ..w },
+            None => w,
+        }
     }
 
     fn embed(&self, table: &Mat<Self>, ids: &Buffer<u32>) -> Mat<Self> {
@@ -93,19 +129,30 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn linear(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
-        let mut y = self.alloc(x.rows, w.rows);
-        linear::linear(x, w, &mut y);
+        let [y] = self.linears(x, [w]);
+        y
+    }
+
+    fn linears<const N: usize>(&self, x: &Mat<Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        let mut y = w.map(|w| self.alloc(x.rows, w.rows));
+        if !linear::packed(x, &w, Finish::Store, &mut y.each_mut()) {
+            w.into_iter().zip(&mut y).for_each(|(w, y)| self.product(x, w, y));
+        }
         y
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
-        elementwise::add(&self.linear(x, w), y);
+        if !linear::packed(x, &[w], Finish::Add, &mut [&mut *y]) {
+            elementwise::add(&self.linear(x, w), y);
+        }
     }
 
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
-        let mut a = self.linear(x, w_0);
-        let b = self.linear(x, w_1);
-        geglu::gate(&mut a, &b);
+        let mut a = self.alloc(x.rows, w_0.rows);
+        if !linear::packed(x, &[w_0, w_1], Finish::Gate, &mut [&mut a]) {
+            self.product(x, w_0, &mut a);
+            geglu::gate(&mut a, &self.linear(x, w_1));
+        }
         a
     }
 

@@ -1,17 +1,17 @@
-//! Weights are in memory once: loading holds no second copy of a checkpoint, nor its file's pages.
+//! Weights are in memory once: loading holds no second copy of a checkpoint, nor its file's pages, and packs weights one
+//! by one.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
 use std::process::Command;
 
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::io::{Stored, write_tensors};
 use glimmer::model::{Config, Cut, Glimmer, Reader, Weights};
 use glimmer::nn::Tree;
 
-/// Names the checkpoint to the process that loads it, which is this test once more.
+/// Names the checkpoint to the process that loads it.
 const FOLDER: &str = "GLIMMER_RESIDENT_TEST_FOLDER";
-const TEST: &str = "a_loaded_checkpoint_is_resident_once";
 const MB: f64 = 1e6;
 /// What a process needs beside the weights: code, threads, a chunk of the file.
 const BESIDE_MB: f64 = 60.0;
@@ -39,31 +39,53 @@ fn write(folder: &Path) -> usize {
     specs.iter().map(|spec| 4 * spec.len()).sum()
 }
 
-/// Loads the checkpoint and prints this process's peak of resident bytes.
-fn load(folder: &Path) {
-    let reader = Reader::load(Cpu::<f32>::default(), folder, |_| Ok(config().1)).unwrap();
+/// Loads the checkpoint and prints this process's resident bytes, now and at most.
+fn load(folder: &Path, machine: Cpu<f32>) {
+    let reader = Reader::load(machine, folder, |_| Ok(config().1)).unwrap();
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says the peak");
-    let kib: usize = peak.trim().trim_end_matches(" kB").trim().parse().unwrap();
-    println!("\npeak {}", kib * 1024);
+    for (name, field) in [("peak", "VmHWM:"), ("now", "VmRSS:")] {
+        let kib = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux says it");
+        let kib: usize = kib.trim().trim_end_matches(" kB").trim().parse().unwrap();
+        println!("\n{name} {}", kib * 1024);
+    }
     drop(reader);
+}
+
+/// Megabytes of the checkpoint, and resident now and at most in a process that loads it, which is the test once more.
+/// None in that process.
+fn resident(test: &str, machine: Cpu<f32>) -> Option<[f64; 3]> {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        load(Path::new(&folder), machine);
+        return None;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let weights = write(folder.path()) as f64 / MB;
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+    let [now, peak] = ["now ", "peak "].map(|name| {
+        let bytes = said.lines().find_map(|line| line.strip_prefix(name)).expect("the child says it");
+        bytes.parse::<f64>().unwrap() / MB
+    });
+    println!("weights {weights:.0} MB, resident {now:.0} MB, at most {peak:.0} MB");
+    assert!(weights > 140.0, "{weights} MB would not show a second copy");
+    Some([weights, now, peak])
 }
 
 #[test]
 fn a_loaded_checkpoint_is_resident_once() {
-    if let Some(folder) = std::env::var_os(FOLDER) {
-        return load(Path::new(&folder));
-    }
-    let folder = tempfile::tempdir().unwrap();
-    let weights_mb = write(folder.path()) as f64 / MB;
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let output = child.args(["--exact", TEST, "--nocapture"]).env(FOLDER, folder.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let peak = said.lines().find_map(|line| line.strip_prefix("peak ")).expect("the child says its peak");
-    let peak_mb = peak.parse::<f64>().unwrap() / MB;
-    println!("weights {weights_mb:.0} MB, peak {peak_mb:.0} MB");
-    assert!(weights_mb > 140.0, "{weights_mb} MB would not show a second copy");
-    assert!(peak_mb >= weights_mb, "{peak_mb} MB cannot hold {weights_mb} MB: it was not all loaded");
-    assert!(peak_mb <= 1.25 * weights_mb + BESIDE_MB, "weights of {weights_mb:.0} MB take {peak_mb:.0} MB");
+    let found = resident("a_loaded_checkpoint_is_resident_once", Cpu::default());
+    let Some([weights, now, peak]) = found else { return };
+    assert!(now >= weights, "{now} MB cannot hold {weights} MB: it was not all loaded");
+    assert!(peak <= 1.25 * weights + BESIDE_MB, "weights of {weights:.0} MB take {peak:.0} MB");
+}
+
+/// Of this checkpoint the embedding and the output layer are nearly all, and one of them multiplies.
+#[test]
+fn packed_weights_are_resident_packed() {
+    let found = resident("packed_weights_are_resident_packed", Cpu::packing(Packing::Int8));
+    let Some([weights, now, peak]) = found else { return };
+    assert!(peak <= 1.25 * weights + BESIDE_MB, "weights of {weights:.0} MB take {peak:.0} MB");
+    assert!(now <= 0.65 * weights + BESIDE_MB / 2.0, "packed, weights of {weights:.0} MB take {now:.0} MB");
 }

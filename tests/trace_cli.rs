@@ -77,12 +77,16 @@ fn machines_that_cannot_be_had_are_refused() {
         assert_eq!(ran.code, Some(1), "{more:?}: {}", ran.err);
         assert!(parts.iter().all(|part| ran.err.contains(part)), "{more:?}: no {parts:?} in {}", ran.err);
     };
-    refused(&["--backend", "cpu", "--precision", "bf16"], &["--precision bf16", "f32 or f64"]);
+    for packed in ["bf16", "int8"] {
+        let named = format!("--precision {packed}");
+        refused(&["--backend", "cpu", "--precision", packed, "--backward"], &[&named, "reading", "f32 or f64"]);
+    }
+    refused(&["--backend", "emulated", "--precision", "int8"], &["--precision int8", "f32 and bf16"]);
     refused(&["--backend", "emulated", "--precision", "f64"], &["--precision f64", "f32 and bf16"]);
     if let Err(why) = glimmer::cuda::probe() {
         let why = why.to_string();
         refused(&["--backend", "cuda"], &["--backend cuda", &why]);
-        refused(&["--precision", "bf16"], &["--precision bf16", &why, "--backend emulated"]);
+        refused(&["--precision", "bf16", "--backward"], &["--precision bf16", &why, "--backend emulated"]);
     }
     assert!(!output.exists());
 }

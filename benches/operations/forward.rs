@@ -24,11 +24,12 @@ pub fn operations<B: Backend>(bench: &mut Bench<'_, B>) {
     decoding(bench);
 }
 
-fn products<B: Backend>(bench: &mut Bench<'_, B>) {
+pub fn products<B: Backend>(bench: &mut Bench<'_, B>) {
     let be = bench.be;
     let product =
         |outputs: usize, inner: usize, moved: f64| Work { flop: 2.0 * (ROWS * outputs * inner) as f64, bytes: moved };
-    let (x, w) = (&matrix(be, ROWS, WIDTH), &matrix(be, WIDTH, WIDTH));
+    let weight = |outputs| be.pack(matrix(be, outputs, WIDTH));
+    let (x, w) = (&matrix(be, ROWS, WIDTH), &weight(WIDTH));
     let square = bench.bytes(2 * ROWS * WIDTH + WIDTH * WIDTH);
     bench.time("linear", product(WIDTH, WIDTH, square), || be.linear(x, w));
     let three = bench.bytes(4 * ROWS * WIDTH + 3 * WIDTH * WIDTH);
@@ -36,7 +37,7 @@ fn products<B: Backend>(bench: &mut Bench<'_, B>) {
     let mut sum = matrix(be, ROWS, WIDTH);
     let added = bench.bytes(3 * ROWS * WIDTH + WIDTH * WIDTH);
     bench.time("linear_add", product(WIDTH, WIDTH, added), || be.linear_add(x, w, &mut sum));
-    let (w_0, w_1) = (&matrix(be, HIDDEN, WIDTH), &matrix(be, HIDDEN, WIDTH));
+    let (w_0, w_1) = (&weight(HIDDEN), &weight(HIDDEN));
     let gated = bench.bytes(ROWS * (WIDTH + HIDDEN) + 2 * HIDDEN * WIDTH);
     bench.time("geglu", product(2 * HIDDEN, WIDTH, gated), || be.geglu(x, w_0, w_1));
     let relu = bench.bytes(ROWS * (WIDTH + HIDDEN) + HIDDEN * WIDTH);

@@ -14,7 +14,7 @@ use std::time::Duration;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput};
 use glimmer::backend::{Backend, Element, Mat, Segments};
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::cuda::{Cuda, probe};
 use glimmer::eval::table;
 use half::bf16;
@@ -112,6 +112,14 @@ fn main() {
     forward::operations(&mut bench);
     backward::operations(&mut bench);
     let mut tables = bench.table(&name);
+    for packing in [Packing::Bf16, Packing::Int8] {
+        // Its peak is that of products in f32.
+        let cpu = Cpu::packing(packing);
+        let name = cpu.describe();
+        let mut bench = Bench::new(&cpu, &mut c, &name);
+        forward::products(&mut bench);
+        tables += &bench.table(&name);
+    }
     match probe() {
         Ok(device) => {
             let be = Cuda::<bf16>::new(&device).expect("the device takes the kernels");

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use glimmer::backend::{Backend, Backward};
-use glimmer::cpu::{Cpu, Real};
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::cuda::{Absent, Cuda, Device, Float, probe};
 use half::bf16;
 
@@ -16,7 +16,8 @@ pub struct MachineArgs {
     /// kernels on the CPU, checked and slow
     #[arg(long, value_enum, value_name = "NAME", default_value = "auto")]
     pub backend: Machine,
-    /// Floating-point type it computes with: the CPU has f32 and f64, CUDA f32 and bf16
+    /// Type of the numbers: the CPU computes in f32 and f64, CUDA in f32 and bf16. For reading alone, the CPU also has
+    /// int8 (products of 8-bit integers, the rest in f32) and bf16 (f32 with weights stored in bf16)
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     pub precision: Precision,
 }
@@ -36,11 +37,17 @@ pub enum Precision {
     F32,
     F64,
     Bf16,
+    Int8,
 }
 
 /// What an example does on any machine. `name` is how to show it.
 pub trait Work: Sized {
     fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()>;
+
+    /// Whether it takes gradients of weights.
+    fn needs_gradients(&self) -> bool {
+        false
+    }
 }
 
 impl MachineArgs {
@@ -66,25 +73,32 @@ impl MachineArgs {
     fn on_best(self, found: Result<Device, Absent>, work: impl Work) -> Result<()> {
         match found {
             Ok(_) if self.precision == Precision::F64 => self.on_cpu(work, " (auto: of the machines, it has f64)"),
+            Ok(_) if self.precision == Precision::Int8 => self.on_cpu(work, " (auto: of the machines, it has int8)"),
             Ok(device) => self.on_cuda(&device, work, "", " (auto: there is a device)"),
-            Err(why) if self.precision == Precision::Bf16 => {
-                bail!("--precision bf16 is of CUDA alone, and there is no device: {why}; --backend emulated needs none")
-            }
+            Err(why) if self.precision == Precision::Bf16 && work.needs_gradients() => bail!(
+                "--precision bf16: gradients in it are of CUDA alone, and there is no device: {why}; --backend emulated \
+                 needs none"
+            ),
             Err(why) => self.on_cpu(work, &format!(" (auto: {why})")),
         }
     }
 
     fn on_cpu(self, work: impl Work, why: &str) -> Result<()> {
-        fn run<T: Real>(work: impl Work, why: &str) -> Result<()> {
-            let machine = Cpu::<T>::default();
+        fn run<B: Backward + Clone>(machine: B, work: impl Work, why: &str) -> Result<()> {
             let name = format!("{}{why}", machine.describe());
             work.on(machine, &name)
         }
-        match self.precision {
-            Precision::F32 => run::<f32>(work, why),
-            Precision::F64 => run::<f64>(work, why),
-            Precision::Bf16 => bail!("--precision bf16: the CPU computes in f32 or f64; CUDA has bf16, emulated too"),
+        let packing = match self.precision {
+            Precision::F32 => return run(Cpu::<f32>::default(), work, why),
+            Precision::F64 => return run(Cpu::<f64>::default(), work, why),
+            Precision::Bf16 => Packing::Bf16,
+            Precision::Int8 => Packing::Int8,
+        };
+        if work.needs_gradients() {
+            let name = if packing == Packing::Bf16 { "bf16" } else { "int8" };
+            bail!("--precision {name}: on the CPU that is for reading; it takes gradients in f32 or f64");
         }
+        run(Cpu::packing(packing), work, why)
     }
 
     fn on_cuda(self, device: &Device, work: impl Work, emulated: &str, why: &str) -> Result<()> {
@@ -97,6 +111,7 @@ impl MachineArgs {
             Precision::F32 => run::<f32>(device, work, emulated, why),
             Precision::Bf16 => run::<bf16>(device, work, emulated, why),
             Precision::F64 => bail!("--precision f64: the CUDA kernels are for f32 and bf16; the CPU has f64"),
+            Precision::Int8 => bail!("--precision int8: the CUDA kernels are for f32 and bf16; the CPU has int8"),
         }
     }
 }

@@ -56,6 +56,10 @@ impl Work for Train {
         say(&format!("machine: {name}"));
         train(machine, self.0)
     }
+
+    fn needs_gradients(&self) -> bool {
+        true
+    }
 }
 
 fn train<B: Backward>(machine: B, plan: Plan) -> Result<()> {

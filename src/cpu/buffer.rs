@@ -4,6 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::Real;
+use super::packed::Packed;
 
 /// Buffers that no matrix uses at the moment.
 #[derive(Default)]
@@ -67,12 +68,16 @@ impl<T: Real> Shelf<T> {
     }
 }
 
+const PACKED: &str = "a packed weight is for products alone, and has no gradient";
+
 /// A run of values in the host's memory.
 pub struct Buffer<T> {
     data: Vec<T>,
     len: usize,
     /// Where the memory goes when this is dropped; none for weights and ids.
     home: Option<Home<T>>,
+    /// In place of the values, a weight that is there to be multiplied by.
+    packed: Option<Packed>,
 }
 
 /// Gives a buffer back. A function and not a bound, since `Drop` may not ask more of `T` than [`Buffer`] does.
@@ -91,25 +96,40 @@ impl<T: Real> Buffer<T> {
             data,
             len,
             home: Some(Home { shelf: shelf.clone(), give_back: |shelf, data| shelf.inventory().give_back(data) }),
+            packed: None,
         }
     }
 }
 
 impl<T> From<Vec<T>> for Buffer<T> {
     fn from(data: Vec<T>) -> Self {
-        Self { len: data.len(), data, home: None }
+        Self { len: data.len(), data, home: None, packed: None }
     }
 }
+
+impl<T> Buffer<T> {
+    pub(super) fn of_packed(packed: Packed) -> Self {
+        Self { data: Vec::new(), len: 0, home: None, packed: Some(packed) }
+    }
+
+    pub(super) fn packed(&self) -> Option<&Packed> {
+        self.packed.as_ref()
+    }
+}
+
+/// The values, which a packed weight has not: it is an operand of products, and of nothing else.
 
 impl<T> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
+        assert!(self.packed.is_none(), "{PACKED}");
         &self.data[..self.len]
     }
 }
 
 impl<T> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
+        assert!(self.packed.is_none(), "{PACKED}");
         &mut self.data[..self.len]
     }
 }

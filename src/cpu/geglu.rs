@@ -65,14 +65,14 @@ pub(super) fn relu<T: Real>(a: &mut Mat<Cpu<T>>) {
 
 /// `x/2 · (1 + tanh u) = x / (1 + e⁻²ᵘ)`, `u = √(2/π)·(x + 0.044715·x³)`.
 #[inline(always)]
-fn gelu<T: Real>(x: T) -> T {
+pub(super) fn gelu<T: Real>(x: T) -> T {
     let minus_two_root = T::from_f64(-2.0 * (2.0 / std::f64::consts::PI).sqrt());
     x / (T::ONE + (minus_two_root * (x + T::from_f64(0.044715) * x * x * x)).exp())
 }
 
 /// `gelu(x) = x·s` with `s = 1 / (1 + e⁻²ᵘ)`, and its derivative `s + x·s·(1 − s)·2u′`.
 #[inline(always)]
-fn gelu_and_slope<T: Real>(x: T) -> (T, T) {
+pub(super) fn gelu_and_slope<T: Real>(x: T) -> (T, T) {
     let two_root = T::from_f64(2.0 * (2.0 / std::f64::consts::PI).sqrt());
     let cubic = T::from_f64(0.044715);
     let s = T::ONE / (T::ONE + (-two_root * (x + cubic * x * x * x)).exp());

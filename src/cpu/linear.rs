@@ -3,7 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::real::{dot, vectorised};
+use super::packed::{Family, Finish, Path, covers};
+use super::real::{dot, singles, singles_mut, vectorised};
 use super::{Cpu, Real};
 use crate::backend::{Grad, Mat};
 
@@ -18,7 +19,7 @@ pub(super) enum Into {
 
 /// Up to this many rows the weights are the traffic and each is used at once for all rows; a blocked product
 /// would first copy them. Also what makes a decoding step of one question equal that of a batch, bit for bit.
-const FEW_ROWS: usize = 8;
+pub(super) const FEW_ROWS: usize = 8;
 
 /// `y = x·Wᵀ`.
 pub(super) fn linear<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
@@ -36,6 +37,20 @@ pub(super) fn linear<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<
         threads: Parallelism::Rayon(0),
     };
     product.write(Into::Fresh, &mut y.buf, w.rows);
+}
+
+/// The products with packed weights, and what becomes of them; whether the weights are packed, and this processor
+/// multiplies so many rows by them as they are.
+pub(super) fn packed<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], finish: Finish, y: &mut [&mut Mat<Cpu<T>>]) -> bool {
+    let Some(weights) = w.iter().map(|w| w.buf.packed()).collect::<Option<Vec<_>>>() else { return false };
+    let path = Path::best();
+    if !covers(weights[0].packing(), x.rows, path) {
+        return false;
+    }
+    assert_eq!(x.cols, w[0].cols, "linear: x and w");
+    let mut y: Vec<_> = y.iter_mut().map(|y| singles_mut(&mut y.buf)).collect();
+    Family { x: singles(&x.buf), weights: &weights, finish, path }.run(&mut y);
+    true
 }
 
 /// A matrix in someone else's memory.

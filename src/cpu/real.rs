@@ -102,6 +102,18 @@ impl Real for f32 {
     }
 }
 
+/// Numbers of 32 bits as the type that they are, in code for both.
+pub(super) fn singles<T: Real>(x: &[T]) -> &[f32] {
+    assert_eq!(T::NAME, f32::NAME);
+    bytemuck::cast_slice(x)
+}
+
+/// As [`singles`].
+pub(super) fn singles_mut<T: Real>(x: &mut [T]) -> &mut [f32] {
+    assert_eq!(T::NAME, f32::NAME);
+    bytemuck::cast_slice_mut(x)
+}
+
 /// An expression, compiled for every vector extension that matters; the widest that this processor has is run.
 ///
 /// A macro, since only what is inlined is compiled so, and a closure is inlined for certain only where it is written

@@ -42,6 +42,7 @@ impl<B: Backend> DenseEncoder<B> {
             vector: false,
             init: Init::Constant(0.0),
             absent: Absent::Fail,
+            multiplies: true,
         };
         let projection = load(&be, &dense, &projection)?;
         Ok(Self { be, config, encoder, projection })

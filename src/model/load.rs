@@ -22,7 +22,13 @@ pub(super) fn load<B: Backend>(be: &B, checkpoint: &Checkpoint, spec: &Spec) -> 
         Some(name) => checkpoint.read(name, &spec.stored_shape())?,
         None => begin(spec, 0, 0),
     };
-    Ok(Mat::upload(be, spec.rows, spec.cols, host))
+    Ok(moved(be, spec, host))
+}
+
+/// A parameter on the machine, in the form in which it wants it.
+fn moved<B: Backend>(be: &B, spec: &Spec, host: Vec<B::Elem>) -> Mat<B> {
+    let mat = Mat::upload(be, spec.rows, spec.cols, host);
+    if spec.multiplies { be.pack(mat) } else { mat }
 }
 
 /// The tensor that a parameter is read from, there or not; none where it begins without one.
@@ -110,7 +116,7 @@ impl<B: Backend> Reader<B> {
         let mut stream = 0;
         let weights = Weights::spec(&config, &glimmer).try_map(&mut |spec| {
             stream += 1;
-            Ok(Mat::upload(&be, spec.rows, spec.cols, begin(spec, seed, stream)))
+            Ok(moved(&be, spec, begin(spec, seed, stream)))
         })?;
         Ok(Self { be, config, glimmer, weights })
     }
@@ -129,9 +135,9 @@ impl<B: Backend> Reader<B> {
             other.map(|other| leaves[other].download(&self.be)).transpose()
         });
         let lent = lent.collect::<Result<Vec<_>>>()?;
-        for (leaf, lent) in self.weights.leaves_mut().into_iter().zip(lent) {
+        for ((leaf, spec), lent) in self.weights.leaves_mut().into_iter().zip(specs).zip(lent) {
             if let Some(values) = lent {
-                *leaf = Mat::upload(&self.be, leaf.rows, leaf.cols, values);
+                *leaf = moved(&self.be, spec, values);
             }
         }
         Ok(())
@@ -143,7 +149,7 @@ impl<B: Backend> Reader<B> {
         let mut stream = 1 << 32;
         let fresh = specs.reranker.try_map(&mut |spec| {
             stream += 1;
-            Ok(Mat::upload(&self.be, spec.rows, spec.cols, begin(spec, seed, stream)))
+            Ok(moved(&self.be, spec, begin(spec, seed, stream)))
         });
         self.weights.reranker = fresh.expect("nothing here fails");
     }

@@ -43,15 +43,23 @@ pub struct Spec {
     pub init: Init,
     /// What to do when a checkpoint lacks it.
     pub absent: Absent,
+    /// Whether it is the second operand of products and nothing else.
+    pub multiplies: bool,
 }
 
 impl Spec {
     fn matrix(name: String, rows: usize, cols: usize, deviation: f64) -> Self {
-        Self { name, rows, cols, vector: false, init: Init::Normal { deviation }, absent: Absent::Fail }
+        let init = Init::Normal { deviation };
+        Self { name, rows, cols, vector: false, init, absent: Absent::Fail, multiplies: false }
+    }
+
+    fn product(name: String, rows: usize, cols: usize, deviation: f64) -> Self {
+        Self { multiplies: true, ..Self::matrix(name, rows, cols, deviation) }
     }
 
     fn norm(name: String, cols: usize) -> Self {
-        Self { name, rows: 1, cols, vector: true, init: Init::Constant(1.0), absent: Absent::Fail }
+        let init = Init::Constant(1.0);
+        Self { name, rows: 1, cols, vector: true, init, absent: Absent::Fail, multiplies: false }
     }
 
     fn or(self, absent: Absent) -> Self {
@@ -86,7 +94,7 @@ impl Namer<'_> {
     fn attention(&self, prefix: &str, kind: &str, place: usize) -> Attention<Spec> {
         let (d, inner, e) = (self.0.d_model, self.0.inner(), self.0.d_kv);
         let part = |part: &str, rows, cols, deviation| {
-            Leaf(Spec::matrix(format!("{prefix}.layer.{place}.{kind}.{part}.weight"), rows, cols, deviation))
+            Leaf(Spec::product(format!("{prefix}.layer.{place}.{kind}.{part}.weight"), rows, cols, deviation))
         };
         let narrow = (d as f64).powf(-0.5);
         Attention {
@@ -102,7 +110,7 @@ impl Namer<'_> {
         let (d, f) = (self.0.d_model, self.0.d_ff);
         let part = |part: &str, rows, cols: usize| {
             let name = format!("{prefix}.layer.{place}.DenseReluDense.{part}.weight");
-            Leaf(Spec::matrix(name, rows, cols, (cols as f64).powf(-0.5)))
+            Leaf(Spec::product(name, rows, cols, (cols as f64).powf(-0.5)))
         };
         let (wi_0, wi_1) = match self.0.feed_forward_proj {
             FeedForwardKind::GatedGelu => (part("wi_0", f, d), Some(part("wi_1", f, d))),
@@ -172,7 +180,7 @@ impl Decoder<Spec> {
             bias: namer.bias("decoder"),
             blocks: (0..config.decoder_layers()).map(block).collect(),
             norm: Leaf(Spec::norm("decoder.final_layer_norm.weight".into(), config.d_model)),
-            head: Leaf(Spec::matrix("lm_head.weight".into(), config.vocab_size, config.d_model, 1.0)),
+            head: Leaf(Spec::product("lm_head.weight".into(), config.vocab_size, config.d_model, 1.0)),
         }
     }
 }
