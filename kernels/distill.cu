@@ -25,10 +25,12 @@ struct LogSoftmax {
 enum class Answer : uint32_t { SUM, MEAN };
 enum class Direction : uint32_t { LM_RANK, RANK_LM };
 
+// To every lane; the warp reads the tokens together.
 __device__ __forceinline__ double log_prob_of_answer(const float* log_probs, uint32_t first, uint32_t end,
                                                      Answer answer) {
     double sum = 0;
-    for (uint32_t token = first; token < end; token++) sum += log_probs[token];
+    for (uint32_t token = first + threadIdx.x; token < end; token += WARP) sum += log_probs[token];
+    sum = warp_sum(sum);
     return answer == Answer::MEAN ? sum / max(end - first, 1u) : sum;
 }
 
@@ -38,9 +40,13 @@ extern "C" __global__ void __launch_bounds__(WARP)
     distill(const float* scores, const float* log_probs, const uint32_t* tokens, const uint32_t* groups, double* answers,
             float* losses, float* dscores, float temperature, float scale, Answer answer, Direction direction) {
     const uint32_t first = groups[blockIdx.x] + threadIdx.x, end = groups[blockIdx.x + 1];
+    for (uint32_t i = groups[blockIdx.x]; i < end; i++) {
+        const double log_prob = log_prob_of_answer(log_probs, tokens[i], tokens[i + 1], answer);
+        // The lane that reads it again.
+        if (i % WARP == first % WARP) answers[i] = log_prob;
+    }
     LogSoftmax rank(temperature), lm(temperature);
     for (uint32_t i = first; i < end; i += WARP) {
-        answers[i] = log_prob_of_answer(log_probs, tokens[i], tokens[i + 1], answer);
         rank.see(scores[i]);
         lm.see(answers[i]);
     }

@@ -222,11 +222,11 @@ pub trait Backward: Backend {
     /// `p_rank ⊙ (log(p_rank/p_LM) − KL)/τ` for [`DistillDirection::RankLm`].
     fn distill(&self, d: Distill<'_, Self>) -> (Self::Buf<Self::Wide>, Self::Buf<Self::Wide>);
 
-    /// `Σ g²` over all of `grad`, in 64 bits.
+    /// `Σ g²` over all of these gradients, in 64 bits. The host waits for it, once.
     ///
     /// # Errors
     /// The first failure on the machine since the last download.
-    fn square_sum(&self, grad: &Grad<Self>) -> anyhow::Result<f64>;
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> anyhow::Result<f64>;
 
     /// See [`AdafactorStep`]. `w`, `grad` and the state are of one shape.
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep);

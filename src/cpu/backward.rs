@@ -121,8 +121,8 @@ impl<T: Real> Backward for Cpu<T> {
         (losses, dscores)
     }
 
-    fn square_sum(&self, grad: &Grad<Self>) -> Result<f64> {
-        Ok(elementwise::square_sum(&grad.buf))
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> Result<f64> {
+        Ok(grads.iter().map(|grad| elementwise::square_sum(&grad.buf)).sum())
     }
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {

@@ -99,8 +99,8 @@ impl<E: Float> Backward for Cuda<E> {
         distill::distill(self, &d)
     }
 
-    fn square_sum(&self, grad: &Grad<Self>) -> Result<f64> {
-        square_sum::square_sum(self, grad)
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> Result<f64> {
+        square_sum::square_sum(self, grads)
     }
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {

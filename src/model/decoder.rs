@@ -141,7 +141,7 @@ impl<B: Backward> Decoder<Mat<B>> {
         config: &Config,
         (s, dlogits): (TeachSaved<B>, &Mat<B>),
         evidence: &Evidence<'_, B>,
-        ((grad, dembedding), done): ((&mut Decoder<Grad<B>>, &mut Grad<B>), Done<'_, B>),
+        (grad, dembedding, done): (&mut Decoder<Grad<B>>, &mut Grad<B>, Done<'_, B>),
     ) -> Mat<B> {
         let shape = config.shape();
         let [first, last] = s.masks;

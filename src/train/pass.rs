@@ -136,10 +136,15 @@ pub fn gradients_done<B: Backward>(
     let distilled = (pass.distill_scale > 0.0).then(|| distill(reader, &ranked, &joined.groups, (&targets, pass)));
     let distilled = distilled.transpose()?;
 
-    let into = (&mut grads.decoder, &mut *grads.encoder.embedding);
-    let devidence = decoder.teach_backward(be, &reader.config, (taught, &dlogits), &evidence, (into, &mut *done));
+    let devidence = decoder.teach_backward(
+        be,
+        &reader.config,
+        (taught, &dlogits),
+        &evidence,
+        (&mut grads.decoder, &mut grads.encoder.embedding, &mut *done),
+    );
     let mut dlive_a = be.zeros(ranked.live_a.rows.rows, reader.config.d_model);
-    read.backward(reader, devidence, (&ranked.live_a, &chosen), ((grads, &mut dlive_a), &mut *done));
+    read.backward(reader, devidence, (&ranked.live_a, &chosen), (grads, &mut dlive_a, &mut *done));
     let dh = ranked.backward(reader, distilled.as_ref().map(|d| &d.dscores), dlive_a, (grads, &mut *done));
     joined.backward(reader, &dh, (grads, done));
 

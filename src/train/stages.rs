@@ -44,7 +44,7 @@ impl<B: Backward> Alone<B> {
         reader: &Reader<B>,
         ((bias, blocks), segments): (Stack<'_, Mat<B>>, &Segments<B>),
         mut dx: Mat<B>,
-        (((dbias, dblocks), dembedding), done): ((StackMut<'_, Grad<B>>, &mut Grad<B>), Done<'_, B>),
+        ((dbias, dblocks), dembedding, done): (StackMut<'_, Grad<B>>, &mut Grad<B>, Done<'_, B>),
     ) {
         let (be, shape) = (&reader.be, reader.config.shape());
         let bias = shape.bias(bias, Direction::Both);
@@ -124,25 +124,26 @@ impl<B: Backward> Joined<B> {
             let segments = &self.questions.segments;
             match (&reader.weights.question_encoder, &mut grads.question_encoder) {
                 (Some(own), Some(down)) => {
-                    let into = ((&mut *down.bias, &mut down.blocks[..]), &mut *encoder.embedding);
-                    saved.backward(reader, ((&own.bias, &own.blocks), segments), dquestion, (into, &mut *done));
+                    let (from, into) = ((&*own.bias, &own.blocks[..]), (&mut *down.bias, &mut down.blocks[..]));
+                    let embedding = &mut encoder.embedding;
+                    saved.backward(reader, (from, segments), dquestion, (into, embedding, &mut *done));
                     done(vec![&mut *down.bias]);
                 }
                 _ => {
                     let blocks = &mut encoder.layers.blocks[..memory_layers];
-                    let into = ((&mut *encoder.layers.bias, blocks), &mut *encoder.embedding);
                     // The passages add to the same layers, if they have not been stored.
                     let ignored: Done<'_, B> = &mut |_| {};
                     let done = if self.passage_saved.is_some() { ignored } else { &mut *done };
-                    saved.backward(reader, (memory_stack(reader), segments), dquestion, (into, done));
+                    let (into, embedding) = ((&mut *encoder.layers.bias, blocks), &mut encoder.embedding);
+                    saved.backward(reader, (memory_stack(reader), segments), dquestion, (into, embedding, done));
                 }
             }
         }
         if let Some(saved) = self.passage_saved {
             let blocks = &mut encoder.layers.blocks[..memory_layers];
-            let into = ((&mut *encoder.layers.bias, blocks), &mut *encoder.embedding);
-            let segments = &self.passages.segments;
-            saved.backward(reader, (memory_stack(reader), segments), dpassage, (into, &mut *done));
+            let (into, embedding) = ((&mut *encoder.layers.bias, blocks), &mut encoder.embedding);
+            let from = (memory_stack(reader), &self.passages.segments);
+            saved.backward(reader, from, dpassage, (into, embedding, &mut *done));
         }
         if self.learns {
             done(vec![&mut *encoder.layers.bias, &mut *encoder.embedding]);
@@ -276,7 +277,7 @@ impl<B: Backward> Read<B> {
         reader: &Reader<B>,
         mut drows: Mat<B>,
         (live_a, chosen): (&Encoded<B>, &Selection<B>),
-        ((grads, dlive_a), done): ((&mut Weights<Grad<B>>, &mut Mat<B>), Done<'_, B>),
+        (grads, dlive_a, done): (&mut Weights<Grad<B>>, &mut Mat<B>, Done<'_, B>),
     ) {
         let (be, shape) = (&reader.be, reader.config.shape());
         drop_out_again(be, &mut drows, self.mask);

@@ -1,6 +1,8 @@
 //! What is made of logits and of scores.
 
-use glimmer::backend::{Backend, Backward, Grad, Mat, Pool, Scorer, ScorerGrad, Segments};
+use glimmer::backend::{
+    AnswerLogProb, Backend, Backward, Distill, DistillDirection, Grad, Mat, Pool, Scorer, ScorerGrad, Segments,
+};
 use glimmer::cuda::Float;
 use half::bf16;
 
@@ -22,6 +24,33 @@ fn cross_entropy_passes_once() {
     }
     check::<bf16>();
     check::<f32>();
+}
+
+/// A warp a question: the log-probabilities of the answers' tokens are read once, and the few numbers a passage that are
+/// made of them a few times.
+#[test]
+fn distillation_reads_log_probabilities_once() {
+    let (counted, questions, passages, answer) = (Counted::<bf16>::new(), 2, 25, 32);
+    let (be, all) = (&counted.be, questions * passages);
+    let (scores, log_probs) = (be.upload(vec![0.5; all]), be.upload(vec![-1.0; all * answer]));
+    let (answers, groups) = (Segments::equal(be, all, answer), Segments::equal(be, questions, passages));
+    let launches = counted.count(|be| {
+        be.distill(Distill {
+            scores: &scores,
+            log_probs: &log_probs,
+            answers: &answers,
+            groups: &groups,
+            temperature: 1.0,
+            direction: DistillDirection::LmRank,
+            answer: AnswerLogProb::Sum,
+            scale: 1.0,
+        })
+    });
+    let [distill] = &launches[..] else { panic!("{} launches", launches.len()) };
+    assert_eq!(distill.grid, [questions as u32, 1, 1]);
+    // Of a passage, besides its tokens: its score, the end of its answer, that answer's log-probability, its gradient.
+    let least = all * 4 * (answer + 1 + 1 + 2 + 1);
+    assert_within("bytes", moved(distill) / least as f64, 1.5);
 }
 
 /// The rows that a score is made of are read once, and so are their gradients, which are written once.

@@ -19,10 +19,10 @@ pub struct Size {
 }
 
 /// Width of a head.
-const WIDTH: usize = 64;
-const BUCKETS: usize = 32;
-const MAX_DISTANCE: usize = 128;
-const VOCABULARY: usize = 32128;
+pub const WIDTH: usize = 64;
+pub const BUCKETS: usize = 32;
+pub const MAX_DISTANCE: usize = 128;
+pub const VOCABULARY: usize = 32128;
 
 /// Bytes of a number.
 const BYTES: usize = 2;
@@ -34,12 +34,12 @@ pub struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    fn zeros(&self, rows: usize, cols: usize) -> Mat<Cuda<bf16>> {
+    pub fn zeros(&self, rows: usize, cols: usize) -> Mat<Cuda<bf16>> {
         Mat::upload(&self.counted.be, rows, cols, vec![bf16::ZERO; rows * cols])
     }
 
     /// A cost of `numbers` that are read or written, and `useful` multiply-adds.
-    fn cost<R>(
+    pub fn cost<R>(
         &self,
         operation: &'static str,
         shape: String,

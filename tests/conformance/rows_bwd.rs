@@ -22,7 +22,7 @@ pub fn passes<B: Backward>(be: &B) {
         });
         assert_eq!(found, x.plain.zip(&y.plain, |x, y| round::<B::Elem>(x + y)).data);
         let mut g = grad(be, &x.plain);
-        let found = steady("square_sum", || be.square_sum(&g).unwrap());
+        let found = steady("square_sum", || be.square_sum(&[&g]).unwrap());
         assert_close("square_sum", &[found], &[dot(&x.plain.data, &x.plain.data)], tolerance::<f64>(rows * cols));
         be.clear(&mut g);
         assert_eq!(grad_values(be, &g), vec![0.0; rows * cols]);
@@ -166,5 +166,11 @@ pub fn square_sum_of_many<B: Backward>(be: &B) {
     let n = 300_000;
     let g = Grad { rows: n, cols: 1, buf: be.upload(vec![B::Wide::from_f64(1.0 / 3.0); n]) };
     let third = B::Wide::from_f64(1.0 / 3.0).to_f64();
-    assert_close("square_sum", &[be.square_sum(&g).unwrap()], &[third * third * n as f64], 1e-10);
+    let wanted = third * third * n as f64;
+    assert_close("square_sum", &[be.square_sum(&[&g]).unwrap()], &[wanted], 1e-10);
+    let few = Grad { rows: 1, cols: 5, buf: be.upload(vec![B::Wide::from_f64(2.0); 5]) };
+    let none = Grad { rows: 0, cols: 5, buf: be.upload(Vec::new()) };
+    let found = [be.square_sum(&[&few, &g, &none, &few, &g]).unwrap(), be.square_sum(&[&none]).unwrap()];
+    assert_close("square_sum of several", &found, &[2.0 * wanted + 40.0, 0.0], 1e-10);
+    assert_eq!(be.square_sum(&[]).unwrap(), 0.0);
 }

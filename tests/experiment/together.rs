@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 
 use glimmer::backend::{Backward, Element};
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Real};
+use glimmer::cuda::{Cuda, devices};
 use glimmer::experiment::{Ended, Line, Settings, Trainer};
 use glimmer::io::Processes;
 use glimmer::nn::Tree;
@@ -18,14 +19,14 @@ use crate::world::{World, count, every};
 
 /// Lets each of so many processes train to the end, and returns the weights of each.
 fn train_together<B: Backward>(
-    machine: impl Fn() -> B + Sync,
+    begin: impl Fn(Processes) -> (B, Together<B>) + Sync,
     world: &World,
     (settings, output): (&Settings, &str),
     size: usize,
 ) -> Vec<Vec<f64>> {
     let of_one = |processes| {
-        let plan = world.plan(settings.clone(), output);
-        let mut trainer = Trainer::open_together(machine(), plan, Together::by_hosts(processes)).unwrap();
+        let (machine, together) = begin(processes);
+        let mut trainer = Trainer::open_together(machine, world.plan(settings.clone(), output), together).unwrap();
         assert_eq!(trainer.run().unwrap(), Ended::Finished);
         weights(&trainer)
     };
@@ -34,6 +35,11 @@ fn train_together<B: Backward>(
         let threads: Vec<_> = all.into_iter().map(|processes| scope.spawn(|| of_one(processes))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     })
+}
+
+/// CPUs whose hosts add up gradients.
+fn cpus<T: Real>(processes: Processes) -> (Cpu<T>, Together<Cpu<T>>) {
+    (Cpu::default(), Together::by_hosts(processes))
 }
 
 fn weights<B: Backward>(trainer: &Trainer<B>) -> Vec<f64> {
@@ -82,7 +88,7 @@ fn they_make_the_steps_that_one_makes() {
         trainer.run().unwrap();
         for size in [2, 3] {
             let output = format!("{name}-{size}");
-            let each = train_together(Cpu::<f64>::default, &world, (&settings, &output), size);
+            let each = train_together(cpus::<f64>, &world, (&settings, &output), size);
             assert!(each.iter().all(|own| *own == each[0]), "{name}: {size} processes have other weights");
             assert_close(&numbers(&world, &output), &numbers(&world, &alone), 1e-12);
             assert_close(&each[0], &weights(&trainer), 1e-9);
@@ -102,7 +108,7 @@ fn parts_of_many_examples_add_up_too() {
     let world = World::new();
     let settings = Settings { batch: count(9), steps: 4, dropout: Some(0.0), ..world.settings() };
     world.open::<f64>(&settings, "alone").run().unwrap();
-    train_together(Cpu::<f64>::default, &world, (&settings, "together"), 4);
+    train_together(cpus::<f64>, &world, (&settings, "together"), 4);
     assert_close(&numbers(&world, "together"), &numbers(&world, "alone"), 1e-12);
 }
 
@@ -110,9 +116,9 @@ fn parts_of_many_examples_add_up_too() {
 fn a_run_of_several_goes_on_bit_for_bit() {
     let world = World::new();
     let whole = Settings { steps: 6, save_every: every(2), ..world.settings() };
-    train_together(Cpu::<f32>::default, &world, (&whole, "whole"), 3);
+    train_together(cpus::<f32>, &world, (&whole, "whole"), 3);
     for steps in [2, 6] {
-        train_together(Cpu::<f32>::default, &world, (&Settings { steps, ..whole.clone() }, "parts"), 3);
+        train_together(cpus::<f32>, &world, (&Settings { steps, ..whole.clone() }, "parts"), 3);
     }
     let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
     for file in ["model.safetensors", "optimiser.safetensors"] {
@@ -125,7 +131,8 @@ fn a_run_of_several_goes_on_bit_for_bit() {
 fn emulated_devices_have_the_same_weights() {
     let world = World::new();
     let settings = Settings { steps: 2, evaluate_every: every(1000), tasks: without_dev(&world), ..world.settings() };
-    let each = train_together(emulated::machine::<bf16>, &world, (&settings, "devices"), 2);
+    let devices = |processes| (emulated::machine::<bf16>(), Together::by_hosts(processes));
+    let each = train_together(devices, &world, (&settings, "devices"), 2);
     assert!(each[0] == each[1], "they have other weights");
     world.open::<f64>(&settings, "exact").run().unwrap();
     let losses = |output: &str| numbers(&world, output)[..2].to_vec();
@@ -195,6 +202,31 @@ fn the_program_refuses_what_cannot_be_several_processes() {
     refused(&[&meet[..], &["localhost:0", "--rank", "2"]].concat(), "--rank 2 of --ranks 2: they are numbered from 0");
     refused(&[&meet[..], &["nowhere", "--rank", "0"]].concat(), "cannot wait for the other processes at nowhere");
     refused(&[&meet[..], &["nowhere", "--rank", "1"]].concat(), "nowhere is no address: give a host and a port");
+}
+
+#[test]
+#[ignore = "needs NCCL, and where it is NVIDIA's, two devices: GLIMMER_TEST_ON=gpu cargo test --test experiment -- --ignored nccl"]
+fn devices_add_up_by_nccl() {
+    let world = World::new();
+    let settings = Settings { steps: 3, evaluate_every: every(1000), tasks: without_dev(&world), ..world.settings() };
+    let own = |processes: &Processes| {
+        // The first call makes the emulator the driver.
+        let first = emulated::machine::<f32>();
+        let mut all = devices().unwrap();
+        if all.len() < 2 { first } else { Cuda::new(&all.swap_remove(processes.rank())).unwrap() }
+    };
+    let by_nccl = |processes| {
+        let machine = own(&processes);
+        let together = Together::by_devices(&machine, processes).unwrap();
+        assert!(together.adds_up_on_devices());
+        (machine, together)
+    };
+    let each = train_together(by_nccl, &world, (&settings, "nccl"), 2);
+    assert!(each[0] == each[1], "they have other weights");
+    let by_hosts = |processes| (own(&processes), Together::by_hosts(processes));
+    let hosts = train_together(by_hosts, &world, (&settings, "hosts"), 2);
+    assert_close(&each[0], &hosts[0], 1e-4);
+    assert_close(&numbers(&world, "nccl"), &numbers(&world, "hosts"), 1e-5);
 }
 
 /// NCCL is looked for where it is asked for, and is not on a machine without a device.
