@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use glimmer::backend::{Backward, Element, Grad, Mat, Segments};
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::model::{Config, Cut, Evidence, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Recompute;
 use glimmer::train::{Example, MemoryEncoder, Pass, gradients, zero_gradients};
@@ -23,8 +23,13 @@ fn main() -> Result<()> {
         eprintln!("peer: run scripts/peers/compare.py");
         return Ok(());
     };
-    ensure!(precision == "f32", "precision {precision}");
-    answer(Cpu::<f32>::default, Path::new(folder))
+    let folder = Path::new(folder);
+    match precision.as_str() {
+        "f32" => answer(Cpu::<f32>::default, folder),
+        "bf16" => answer(|| Cpu::packing(Packing::Bf16), folder),
+        "int8" => answer(|| Cpu::packing(Packing::Int8), folder),
+        other => bail!("no precision is called {other}"),
+    }
 }
 
 /// Does what each line of the input asks.

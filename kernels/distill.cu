@@ -25,30 +25,35 @@ struct LogSoftmax {
 enum class Answer : uint32_t { SUM, MEAN };
 enum class Direction : uint32_t { LM_RANK, RANK_LM };
 
+// To every lane; the warp reads the tokens together.
 __device__ __forceinline__ double log_prob_of_answer(const float* log_probs, uint32_t first, uint32_t end,
                                                      Answer answer) {
     double sum = 0;
-    for (uint32_t token = first; token < end; token++) sum += log_probs[token];
+    for (uint32_t token = first + threadIdx.x; token < end; token += WARP) sum += log_probs[token];
+    sum = warp_sum(sum);
     return answer == Answer::MEAN ? sum / max(end - first, 1u) : sum;
 }
 
-// scores, dscores [s, 1]; log_probs [n], of the tokens of the answers, whose segments `tokens` are; losses [groups].
+// scores, dscores [s]; log_probs [n], of the tokens of the answers, whose segments `tokens` are; losses [groups].
 // `answers [s]` is for the log-probabilities of the answers, which only this kernel reads.
-template <class T>
-__device__ void distill(const T* scores, const float* log_probs, const uint32_t* tokens, const uint32_t* groups,
-                        double* answers, float* losses, T* dscores, float temperature, float scale, Answer answer,
-                        Direction direction) {
+extern "C" __global__ void __launch_bounds__(WARP)
+    distill(const float* scores, const float* log_probs, const uint32_t* tokens, const uint32_t* groups, double* answers,
+            float* losses, float* dscores, float temperature, float scale, Answer answer, Direction direction) {
     const uint32_t first = groups[blockIdx.x] + threadIdx.x, end = groups[blockIdx.x + 1];
+    for (uint32_t i = groups[blockIdx.x]; i < end; i++) {
+        const double log_prob = log_prob_of_answer(log_probs, tokens[i], tokens[i + 1], answer);
+        // The lane that reads it again.
+        if (i % WARP == first % WARP) answers[i] = log_prob;
+    }
     LogSoftmax rank(temperature), lm(temperature);
     for (uint32_t i = first; i < end; i += WARP) {
-        answers[i] = log_prob_of_answer(log_probs, tokens[i], tokens[i + 1], answer);
-        rank.see(widen(scores[i]));
+        rank.see(scores[i]);
         lm.see(answers[i]);
     }
     rank.close_peak();
     lm.close_peak();
     for (uint32_t i = first; i < end; i += WARP) {
-        rank.weigh(widen(scores[i]));
+        rank.weigh(scores[i]);
         lm.weigh(answers[i]);
     }
     rank.close_mass();
@@ -56,21 +61,14 @@ __device__ void distill(const T* scores, const float* log_probs, const uint32_t*
     const bool of_lm = direction == Direction::LM_RANK;
     double loss = 0;
     for (uint32_t i = first; i < end; i += WARP) {
-        const double r = rank.of(widen(scores[i])), l = lm.of(answers[i]);
+        const double r = rank.of(scores[i]), l = lm.of(answers[i]);
         loss += of_lm ? exp(l) * (l - r) : exp(r) * (r - l);
     }
     loss = warp_sum(loss);
     for (uint32_t i = first; i < end; i += WARP) {
-        const double r = rank.of(widen(scores[i])), l = lm.of(answers[i]);
+        const double r = rank.of(scores[i]), l = lm.of(answers[i]);
         const double slope = of_lm ? exp(r) - exp(l) : exp(r) * (r - l - loss);
-        dscores[i] = narrow<T>(scale * slope / temperature);
+        dscores[i] = scale * slope / temperature;
     }
     if (threadIdx.x == 0) losses[blockIdx.x] = loss;
 }
-
-#define PARAMETERS(T)                                                                                                  \
-    (const T* scores, const float* log_probs, const uint32_t* tokens, const uint32_t* groups, double* answers,         \
-     float* losses, T* dscores, float temperature, float scale, uint32_t answer, uint32_t direction)
-KERNEL_OF_ELEMENTS(distill, WARP, PARAMETERS,
-                   (scores, log_probs, tokens, groups, answers, losses, dscores, temperature, scale, Answer(answer),
-                    Direction(direction)))

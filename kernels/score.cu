@@ -46,28 +46,28 @@ __device__ Sums sums_of_mean(const T* x, const T* w, const T* g, uint32_t d, uin
     return sums;
 }
 
-// x [n, d], w [1, d], g [1, d] or none → s [count, 1].
+// x [n, d], w [1, d], g [1, d] or none → s [count].
 template <class T>
 __device__ void score_first(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
-                            const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
+                            const T* __restrict__ g, float* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
     Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end)
                                 : sums_of_first<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
-    if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
+    if (threadIdx.x == 0) s[blockIdx.x] = score;
 }
 
 template <class T>
 __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
-                           const T* __restrict__ g, T* __restrict__ s, uint32_t d, float eps) {
+                           const T* __restrict__ g, float* __restrict__ s, uint32_t d, float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
     Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end)
                                 : sums_of_mean<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
-    if (threadIdx.x == 0) s[blockIdx.x] = narrow<T>(score);
+    if (threadIdx.x == 0) s[blockIdx.x] = score;
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* x, const uint32_t* offsets, const T* w, const T* g, T* s, uint32_t d, float eps)
+    (const T* x, const uint32_t* offsets, const T* w, const T* g, float* s, uint32_t d, float eps)
 KERNEL_OF_ELEMENTS(score_first, FIRST_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))
 KERNEL_OF_ELEMENTS(score_mean, POOL_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))

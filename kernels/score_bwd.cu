@@ -54,24 +54,24 @@ __device__ void one_segment(const T* x, const T* w, const T* g, T* dx, float* sh
     }
 }
 
-// x, dx [n, d], w [1, d], g [1, d] or none, ds [s, 1] → shares [s, d], ds·r·p. Of a segment's rows, the first `most`
+// x, dx [n, d], w [1, d], g [1, d] or none, ds [s] → shares [s, d], ds·r·p. Of a segment's rows, the first `most`
 // are pooled. A block a segment.
 template <class T>
-__device__ void score_bwd(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ ds,
+__device__ void score_bwd(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const float* __restrict__ ds,
                           const T* __restrict__ w, const T* __restrict__ g, T* dx, float* shares, uint32_t d, float eps,
                           uint32_t most) {
     const uint32_t segment = blockIdx.x, first = offsets[segment];
     const uint32_t end = first + min(offsets[segment + 1] - first, most);
     float* const share = shares + (size_t)segment * d;
     if (is_packed<T>(d)) {
-        one_segment<PACK<T>>(x, w, g, dx, share, widen(ds[segment]), d, eps, first, end);
+        one_segment<PACK<T>>(x, w, g, dx, share, ds[segment], d, eps, first, end);
     } else {
-        one_segment<1>(x, w, g, dx, share, widen(ds[segment]), d, eps, first, end);
+        one_segment<1>(x, w, g, dx, share, ds[segment], d, eps, first, end);
     }
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* x, const uint32_t* offsets, const T* ds, const T* w, const T* g, T* dx, float* shares, uint32_t d,       \
+    (const T* x, const uint32_t* offsets, const float* ds, const T* w, const T* g, T* dx, float* shares, uint32_t d,       \
      float eps, uint32_t most)
 KERNEL_OF_ELEMENTS(score_bwd, POOL_THREADS, PARAMETERS, (x, offsets, ds, w, g, dx, shares, d, eps, most))
 

@@ -1,4 +1,4 @@
-// Σ g² in 64 bits: a part for each block, in one order.
+// Σ g² in 64 bits: a part for each block, in one order, from the `first` part on.
 #include "double.cuh"
 
 constexpr uint32_t WARPS = 8;
@@ -6,7 +6,7 @@ constexpr uint32_t THREADS = WARPS * WARP;
 constexpr uint32_t QUADS = 16;  // of a thread
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    square_sum(const float* __restrict__ g, double* __restrict__ parts, uint32_t length) {
+    square_sum(const float* __restrict__ g, double* __restrict__ parts, uint32_t first, uint32_t length) {
     double sum = 0;
 #pragma unroll 4
     for (uint32_t k = 0; k < QUADS; k++) {
@@ -21,5 +21,5 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         sum += x * x;
     }
     sum = sum_of_block<WARPS>(sum);
-    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+    if (threadIdx.x == 0) parts[first + blockIdx.x] = sum;
 }

@@ -8,10 +8,10 @@ constexpr uint32_t TILE = 1024;  // scores that are compared with at a time
 // NaN is below everything else; equals are equal.
 __device__ __forceinline__ bool higher(float a, float b) { return a > b || (b != b && a == a); }
 
-// scores [s, 1], groups [count + 1] → index, and which of the chosen belong to which group, kept [count + 1].
-template <class T>
-__device__ void top_m(const T* __restrict__ scores, const uint32_t* __restrict__ groups, uint32_t* __restrict__ index,
-                      uint32_t* __restrict__ kept, uint32_t m, uint32_t count) {
+// scores [s], groups [count + 1] → index, and which of the chosen belong to which group, kept [count + 1].
+extern "C" __global__ void __launch_bounds__(THREADS)
+    top_m(const float* __restrict__ scores, const uint32_t* __restrict__ groups, uint32_t* __restrict__ index,
+          uint32_t* __restrict__ kept, uint32_t m, uint32_t count) {
     __shared__ uint32_t partial[THREADS / WARP];
     __shared__ float tile[TILE];
     const uint32_t group = blockIdx.x;
@@ -28,12 +28,12 @@ __device__ void top_m(const T* __restrict__ scores, const uint32_t* __restrict__
     const uint32_t first = groups[group], end = groups[group + 1];
     for (uint32_t own = first; own < end; own += THREADS) {
         const uint32_t i = own + threadIdx.x;
-        const float score = i < end ? widen(scores[i]) : 0.0f;
+        const float score = i < end ? scores[i] : 0.0f;
         uint32_t rank = 0;
         for (uint32_t behind = first; behind < end; behind += TILE) {
             const uint32_t there = min(TILE, end - behind);
             __syncthreads();
-            for (uint32_t j = threadIdx.x; j < there; j += THREADS) tile[j] = widen(scores[behind + j]);
+            for (uint32_t j = threadIdx.x; j < there; j += THREADS) tile[j] = scores[behind + j];
             __syncthreads();
             for (uint32_t j = 0; j < there; j++) {
                 // The earlier of equals comes first.
@@ -43,7 +43,3 @@ __device__ void top_m(const T* __restrict__ scores, const uint32_t* __restrict__
         if (i < end && rank < m) index[start + rank] = i;
     }
 }
-
-#define PARAMETERS(T)                                                                                                  \
-    (const T* scores, const uint32_t* groups, uint32_t* index, uint32_t* kept, uint32_t m, uint32_t count)
-KERNEL_OF_ELEMENTS(top_m, THREADS, PARAMETERS, (scores, groups, index, kept, m, count))

@@ -10,6 +10,7 @@
 //! panics, and a machine that runs out of something remembers the first failure and reports it at the next
 //! [`download`](Backend::download).
 
+mod all_reduce;
 mod backward;
 mod bias;
 mod dropout;
@@ -18,6 +19,7 @@ mod element;
 use anyhow::{Result, ensure};
 use half::bf16;
 
+pub use all_reduce::{AllReduce, Member};
 pub use backward::{
     AdafactorState, AdafactorStep, AnswerLogProb, AttendGrad, Attended, Backward, Distill, DistillDirection, Grad,
     Moments, ScorerGrad,
@@ -302,15 +304,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// → `[batch, h·e]`.
     fn decode_attention(&self, newest: Newest<'_, Self>, cache: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self>;
 
-    /// One score a segment, see [`Scorer`]. `x [n, d]` → `[s, 1]`.
-    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self>;
+    /// One score a segment, see [`Scorer`]. `x [n, d]` → `[s]`: wide, since passages are ranked by differences that
+    /// narrow numbers may not have.
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Self::Buf<Self::Wide>;
 
     /// The mean of each segment's rows. `x [n, d]` → `[s, d]`; an empty segment gives zeros.
     fn mean_pool(&self, x: &Mat<Self>, rows: &Segments<Self>) -> Mat<Self>;
 
     /// The `m` highest scores of each group (all of them, where it has fewer), best first, ties to the earlier
-    /// segment; NaN counts as lowest. `scores [s, 1]`, `groups` over the `s` segments.
-    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self>;
+    /// segment; NaN counts as lowest. `scores [s]`, `groups` over the `s` segments.
+    fn top_m(&self, scores: &Self::Buf<Self::Wide>, groups: &Segments<Self>, m: usize) -> Selection<Self>;
 
     /// The rows of the chosen segments, in the order of the choice. `x [n, d]` → `[n', d]` and their segments.
     fn gather(&self, x: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>) -> (Mat<Self>, Segments<Self>);

@@ -185,8 +185,8 @@ impl<T: Real> Backend for Cpu<T> {
         o
     }
 
-    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
-        let mut s = self.alloc(rows.count, 1);
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Buffer<T> {
+        let mut s = self.alloc(rows.count, 1).buf;
         score::score(x, rows, &scorer, &mut s);
         s
     }
@@ -197,7 +197,7 @@ impl<T: Real> Backend for Cpu<T> {
         y
     }
 
-    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
+    fn top_m(&self, scores: &Buffer<T>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
         top_m::top_m(self, scores, groups, m)
     }
 

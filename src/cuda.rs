@@ -6,6 +6,7 @@
 //! order, and ahead of the host, which waits in [`download`](Backend::download) and nowhere else.
 
 mod adafactor;
+mod all_reduce;
 mod attention;
 mod attention_bwd;
 mod backward;
@@ -59,7 +60,7 @@ use buffer::Live;
 use decode_attention::Counters;
 pub use float::Float;
 use kernels::Kernels;
-pub use probe::{Absent, Device, probe};
+pub use probe::{Absent, Device, devices, probe};
 use queue::{Queue, Sharing};
 
 /// A CUDA device, computing in `E`: `Cuda<bf16>` for speed, `Cuda<f32>` as its exact twin. Sums are in f32 in both.
@@ -211,7 +212,7 @@ impl<E: Float> Backend for Cuda<E> {
         decode_attention::newest(self, &newest, cache, bias)
     }
 
-    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Buffer<f32> {
         score::score(self, x, rows, &scorer)
     }
 
@@ -219,7 +220,7 @@ impl<E: Float> Backend for Cuda<E> {
         score::mean_pool(self, x, rows)
     }
 
-    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
+    fn top_m(&self, scores: &Buffer<f32>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
         top_m::top_m(self, scores, groups, m)
     }
 

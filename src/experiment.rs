@@ -18,6 +18,7 @@
 //! | `last` | everything that the run goes on from; a checkpoint too, with the weights unrounded |
 
 mod batch;
+mod begin;
 mod data;
 mod evaluate;
 mod learned;
@@ -32,7 +33,7 @@ mod substitute;
 mod texts;
 mod trainer;
 
-pub use batch::{Examples, micro_batches};
+pub use batch::{Examples, micro_batches, shares};
 pub use data::{Data, Drawn};
 pub use evaluate::{Evaluation, evaluate};
 pub use log::{Line, read_log};

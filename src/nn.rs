@@ -11,8 +11,8 @@ pub use attention::{Attention, AttentionSaved, CrossMemory, CrossSaved};
 pub use block::{DecoderBlock, EncoderBlock, encode};
 pub use feed_forward::{FeedForward, FeedForwardSaved};
 pub use stack::{
-    DecoderGrads, DecoderSaved, EncoderGrads, EncoderSaved, Over, Recompute, Within, decode_backward, decode_saved,
-    encode_backward, encode_saved,
+    DecoderGrads, DecoderSaved, Done, EncoderGrads, EncoderSaved, Over, Recompute, Within, decode_backward,
+    decode_saved, encode_backward, encode_saved,
 };
 pub(crate) use tree::tree;
 pub use tree::{Leaf, Tree};

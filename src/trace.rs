@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::backend::{Backend, DistillDirection, Element, Mat, Segments, Selection};
+use crate::backend::{Backend, DistillDirection, Element, Segments, Selection};
 use crate::io::Checkpoint;
 use crate::model::{Encoded, Evidence, Passages, Question, Reader, Scored};
 use crate::train::distill_loss;
@@ -227,8 +227,8 @@ impl<B: Backend> Out<'_, B> {
         self.tensors.push(Tensor { name: name.into(), shape: shape.to_vec(), values });
     }
 
-    fn real(&mut self, name: &'static str, shape: &[usize], mat: &Mat<B>) -> Result<Vec<f64>> {
-        let values: Vec<f64> = mat.download(self.be)?.iter().map(|x| x.to_f64()).collect();
+    fn real(&mut self, name: &'static str, shape: &[usize], buf: &B::Buf<B::Wide>) -> Result<Vec<f64>> {
+        let values: Vec<f64> = self.be.download(buf)?.iter().map(|x| x.to_f64()).collect();
         self.push(name, shape, Values::Real(values.clone()));
         Ok(values)
     }

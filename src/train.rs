@@ -1,4 +1,4 @@
-//! Training: the losses, one pass, the optimiser.
+//! Training: the losses, one pass, the optimiser, several processes.
 
 mod exact;
 mod loss;
@@ -7,10 +7,12 @@ mod optimiser;
 mod pass;
 mod schedule;
 mod stages;
+mod together;
 
 pub use exact::Exact;
 pub use loss::distill_loss;
 pub use memory::TrainingBytes;
 pub use optimiser::{Optimiser, Rule, Trained};
-pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, gradients_done, zero_gradients};
 pub use schedule::{Decay, Schedule};
+pub use together::Together;

@@ -1,7 +1,8 @@
 //! What reading is made of.
 
 use glimmer::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Newest, Pool, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Element, Join, Newest, Pool, Prediction, Scorer, Segments, Selection,
+    Stored,
 };
 use half::bf16;
 
@@ -78,7 +79,7 @@ fn choice<B: Backend>(bench: &mut Bench<'_, B>) {
     bench.time("score, first token", first, || be.score(x, rows, scorer(Pool::First)));
     let mean = Work { flop: 0.0, bytes: bench.bytes(RETRIEVED * TOKENS * WIDTH) };
     bench.time("score, mean", mean, || be.score(x, rows, scorer(Pool::Mean)));
-    let (scores, groups) = (&matrix(be, RETRIEVED, 1), &Segments::packed(be, [RETRIEVED]));
+    let (scores, groups) = (&be.upload(vec![B::Wide::from_f64(0.0); RETRIEVED]), &Segments::packed(be, [RETRIEVED]));
     let read = Work { flop: 0.0, bytes: bench.bytes(RETRIEVED) };
     bench.time("top_m", read, || be.top_m(scores, groups, READ));
     let chosen = Selection { index: be.upload(vec![3, 1, 20, 7, 11]), groups: Segments::packed(be, [READ]) };

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use glimmer::backend::{Backend, Backward};
 use glimmer::cpu::{Cpu, Packing};
-use glimmer::cuda::{Absent, Cuda, Device, Float, probe};
+use glimmer::cuda::{Absent, Cuda, Device, Float, devices};
 use half::bf16;
 
 /// Which machine, and which numbers.
@@ -20,6 +20,9 @@ pub struct MachineArgs {
     /// int8 (products of 8-bit integers, the rest in f32) and bf16 (f32 with weights stored in bf16)
     #[arg(long, value_enum, value_name = "TYPE", default_value = "f32")]
     pub precision: Precision,
+    /// Number of the CUDA device, as the driver counts them [default: the first that will do]
+    #[arg(long, value_name = "N")]
+    pub device: Option<usize>,
 }
 
 /// What `--backend` may be.
@@ -59,15 +62,30 @@ impl MachineArgs {
         match self.backend {
             Machine::Cpu => self.on_cpu(work, ""),
             Machine::Cuda => {
-                let device = probe().context("--backend cuda: there is no device to compute on")?;
+                let device = self.found().context("--backend cuda: there is no device to compute on")?;
                 self.on_cuda(&device, work, "", "")
             }
             Machine::Emulated => {
                 glimmer_emulator::open().context("--backend emulated")?;
-                self.on_cuda(&probe()?, work, "emulated ", "")
+                self.on_cuda(&self.found()?, work, "emulated ", "")
             }
-            Machine::Auto => self.on_best(probe(), work),
+            Machine::Auto if self.device.is_some() => {
+                let device = self.found().context("--device: there is none")?;
+                self.on_cuda(&device, work, "", " (auto: --device is given)")
+            }
+            Machine::Auto => self.on_best(devices().map(|mut all| all.swap_remove(0)), work),
         }
+    }
+
+    /// The device that was asked for.
+    fn found(self) -> Result<Device> {
+        let mut all = devices()?;
+        let place = self.device.map_or(Some(0), |number| all.iter().position(|device| device.ordinal == number));
+        let place = place.with_context(|| {
+            let there: Vec<String> = all.iter().map(|device| format!("{} ({device})", device.ordinal)).collect();
+            format!("no device has that number and will do; those that will: {}", there.join(", "))
+        })?;
+        Ok(all.swap_remove(place))
     }
 
     fn on_best(self, found: Result<Device, Absent>, work: impl Work) -> Result<()> {

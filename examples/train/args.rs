@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 use glimmer::experiment::{Init, Plan, Settings, TaskFiles, TaskMetric};
+use glimmer::io::Processes;
 use glimmer::kilt::task_name;
 use glimmer::model::{Config, Cut, Glimmer};
 use glimmer::train::MemoryEncoder;
@@ -30,6 +31,11 @@ the place of the file's. Paths in the file are relative to its folder, paths giv
 
 The folder --output holds experiment.json (the settings), log.jsonl and log.svg (losses and evaluations), best (the
 checkpoint with the highest dev score, in bf16) and last (what the run goes on from; a checkpoint too).
+
+Several processes train one reader together when each is started with --ranks, its own --rank, and one --rendezvous,
+and everything else is the same. They share every batch, so that the steps are those of one process, and --output,
+--work and all data have to be there for each of them. A process has a GPU of its own (--device); threads of one CPU
+need no second process.
 
 A run that was interrupted or killed goes on when the same command is given again, and makes the same steps as if
 nothing had happened. How long it runs (--steps), and when it is evaluated and saved, may be changed then.
@@ -122,6 +128,20 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Training")]
     dev_questions: Option<NonZeroUsize>,
 
+    /// Processes that train together
+    #[arg(long, value_name = "N", default_value = "1", requires = "rank", help_heading = "Several processes")]
+    pub ranks: NonZeroUsize,
+    /// Which of them this one is, from 0
+    #[arg(long, value_name = "I", requires = "rendezvous", help_heading = "Several processes")]
+    pub rank: Option<usize>,
+    /// Where they meet: a host and a free port of process 0
+    #[arg(long, value_name = "HOST:PORT", requires = "rank", help_heading = "Several processes")]
+    pub rendezvous: Option<String>,
+    /// What adds up the gradients: NCCL on NVIDIA's devices, or the processes over the connections that they met by
+    /// [default: nccl where the machine is a CUDA device]
+    #[arg(long, value_enum, value_name = "HOW", requires = "rank", help_heading = "Several processes")]
+    pub sums: Option<Sums>,
+
     #[command(flatten)]
     pub machine: MachineArgs,
     /// Threads of the CPU [default: one a core]
@@ -134,6 +154,13 @@ enum ReaderName {
     Fid,
     Lumen,
     Glimmer,
+}
+
+/// What `--sums` may be.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Sums {
+    Nccl,
+    Hosts,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -167,6 +194,20 @@ impl Args {
         settings.check()?;
         let output = self.output.clone().unwrap_or_else(|| repository().join("target/train").join(name));
         Ok(Plan { settings, base, work: self.work.clone(), output })
+    }
+
+    /// Meets the other processes, if there are any.
+    ///
+    /// # Errors
+    /// Those of meeting.
+    pub fn processes(&self) -> Result<Option<Processes>> {
+        let (Some(rank), Some(address)) = (self.rank, &self.rendezvous) else { return Ok(None) };
+        let size = self.ranks.get();
+        ensure!(rank < size, "--rank {rank} of --ranks {size}: they are numbered from 0");
+        if size == 1 {
+            return Ok(None);
+        }
+        Processes::meet(address, rank, size).map(Some)
     }
 
     fn change_model(&self, settings: &mut Settings, base: &Path) -> Result<()> {

@@ -8,15 +8,16 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use glimmer::backend::{Backend, Backward};
 use glimmer::experiment::{Ended, Plan, Trainer};
-use glimmer::io::{interrupted, stop_on_interrupt};
+use glimmer::io::{Processes, interrupted, stop_on_interrupt};
 use glimmer::model::Reader;
 use glimmer::nn::Tree;
+use glimmer::train::Together;
 
-use args::Args;
+use args::{Args, Sums};
 use machine::Work;
 
 /// What a shell reports of a program that Ctrl-C ended.
@@ -46,15 +47,36 @@ fn run(args: &Args) -> Result<()> {
         .num_threads(args.threads.map_or(0, usize::from))
         .build_global()
         .context("cannot start the threads")?;
-    args.machine.run(Train(plan))
+    args.machine.run(Train { plan, processes: args.processes()?, sums: args.sums })
 }
 
-struct Train(Plan);
+struct Train {
+    plan: Plan,
+    /// None where this is the only one.
+    processes: Option<Processes>,
+    sums: Option<Sums>,
+}
 
 impl Work for Train {
     fn on<B: Backward + Clone>(self, machine: B, name: &str) -> Result<()> {
-        say(&format!("machine: {name}"));
-        train(machine, self.0)
+        let Self { plan, processes, sums } = self;
+        match &processes {
+            Some(processes) => say(&format!("machine of process {}: {name}", processes.rank())),
+            None => say(&format!("machine: {name}")),
+        }
+        let together = match processes {
+            None => Together::alone(),
+            Some(processes) if sums == Some(Sums::Hosts) => Together::by_hosts(processes),
+            Some(processes) => Together::by_devices(&machine, processes).context("--sums hosts does without")?,
+        };
+        ensure!(
+            sums != Some(Sums::Nccl) || together.adds_up_on_devices(),
+            "--sums nccl is of CUDA's devices alone: --sums hosts"
+        );
+        if !together.is_first() {
+            return Trainer::open_together(machine, plan, together)?.run().map(drop);
+        }
+        train(machine, plan, together)
     }
 
     fn needs_gradients(&self) -> bool {
@@ -62,10 +84,10 @@ impl Work for Train {
     }
 }
 
-fn train<B: Backward>(machine: B, plan: Plan) -> Result<()> {
+fn train<B: Backward>(machine: B, plan: Plan, together: Together<B>) -> Result<()> {
     let output = plan.output.clone();
     let steps = plan.settings.steps;
-    let mut trainer = Trainer::open(machine, plan)?;
+    let mut trainer = Trainer::open_together(machine, plan, together)?;
     trainer.notes().iter().for_each(|note| say(note));
     say(&describe(trainer.reader()));
     match trainer.state().step {

@@ -4,7 +4,7 @@
 //! What a gradient does stands in its type. A returned one assigns. `&mut Grad`, a parameter's, accumulates. So does
 //! `dx: &mut Mat`, the gradient of the residual stream, to which every block adds its own part.
 
-use super::{Attend, Backend, Dropout, Element, Join, Mat, Scorer, Segments, Selection};
+use super::{AllReduce, Attend, Backend, Dropout, Element, Join, Mat, Member, Scorer, Segments, Selection};
 
 /// The gradient of a parameter, and everything else that training keeps of its shape: a matrix in the machine's
 /// widest numbers.
@@ -80,8 +80,8 @@ pub enum DistillDirection {
 /// Perplexity distillation (GLIMMER, section 3.2): for each question, the divergence of
 /// `p_rank = softmax(score / τ)` and `p_LM = softmax(log p(answer | passage, question) / τ)` over its passages.
 pub struct Distill<'a, B: Backend> {
-    /// `[s, 1]`.
-    pub scores: &'a Mat<B>,
+    /// `[s]`.
+    pub scores: &'a B::Buf<B::Wide>,
     /// `[n]`, of every token of the answer, the answer once for each passage.
     pub log_probs: &'a B::Buf<B::Wide>,
     /// The `s` segments of those tokens.
@@ -190,10 +190,10 @@ pub trait Backward: Backend {
     ) -> AttendGrad<Self>;
 
     /// Of [`score`](Backend::score): the gradients of the scorer, and `dx +=` of the rows scored.
-    /// `ds [s, 1]`; `scored` is `score`'s operands, `x, dx [n, d]`.
+    /// `ds [s]`; `scored` is `score`'s operands, `x, dx [n, d]`.
     fn score_bwd(
         &self,
-        ds: &Mat<Self>,
+        ds: &Self::Buf<Self::Wide>,
         scored: (&Mat<Self>, &Segments<Self>, Scorer<'_, Self>),
         dscorer: ScorerGrad<'_, Self>,
         dx: &mut Mat<Self>,
@@ -217,17 +217,26 @@ pub trait Backward: Backend {
         scale: f64,
     ) -> (Self::Buf<Self::Wide>, Mat<Self>);
 
-    /// Each question's divergence, and the gradient of `scale · Σ` of them with respect to the scores, `[s, 1]`:
+    /// Each question's divergence, and the gradient of `scale · Σ` of them with respect to the scores, `[s]`:
     /// `(p_rank − p_LM)/τ` for [`DistillDirection::LmRank`], and
     /// `p_rank ⊙ (log(p_rank/p_LM) − KL)/τ` for [`DistillDirection::RankLm`].
-    fn distill(&self, d: Distill<'_, Self>) -> (Self::Buf<Self::Wide>, Mat<Self>);
+    fn distill(&self, d: Distill<'_, Self>) -> (Self::Buf<Self::Wide>, Self::Buf<Self::Wide>);
 
-    /// `Σ g²` over all of `grad`, in 64 bits.
+    /// `Σ g²` over all of these gradients, in 64 bits. The host waits for it, once.
     ///
     /// # Errors
     /// The first failure on the machine since the last download.
-    fn square_sum(&self, grad: &Grad<Self>) -> anyhow::Result<f64>;
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> anyhow::Result<f64>;
 
     /// See [`AdafactorStep`]. `w`, `grad` and the state are of one shape.
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep);
+
+    /// Joins this machine with those of the other processes, to add up gradients without the hosts; none of a machine
+    /// that has no way to.
+    ///
+    /// # Errors
+    /// Why it cannot be joined, though it has.
+    fn all_reduce(&self, _member: Member<'_>) -> anyhow::Result<Option<Box<dyn AllReduce<Self>>>> {
+        Ok(None)
+    }
 }

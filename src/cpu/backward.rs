@@ -92,7 +92,7 @@ impl<T: Real> Backward for Cpu<T> {
 
     fn score_bwd(
         &self,
-        ds: &Mat<Self>,
+        ds: &Buffer<T>,
         scored: (&Mat<Self>, &Segments<Self>, Scorer<'_, Self>),
         dscorer: ScorerGrad<'_, Self>,
         dx: &mut Mat<Self>,
@@ -115,14 +115,14 @@ impl<T: Real> Backward for Cpu<T> {
         (log_probs, logits)
     }
 
-    fn distill(&self, d: Distill<'_, Self>) -> (Buffer<T>, Mat<Self>) {
-        let mut dscores = self.alloc(d.scores.rows, 1);
+    fn distill(&self, d: Distill<'_, Self>) -> (Buffer<T>, Buffer<T>) {
+        let mut dscores = self.alloc(d.scores.len(), 1).buf;
         let losses = distill::distill(&d, &mut dscores);
         (losses, dscores)
     }
 
-    fn square_sum(&self, grad: &Grad<Self>) -> Result<f64> {
-        Ok(elementwise::square_sum(&grad.buf))
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> Result<f64> {
+        Ok(grads.iter().map(|grad| elementwise::square_sum(&grad.buf)).sum())
     }
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {

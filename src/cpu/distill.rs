@@ -1,11 +1,11 @@
 //! Perplexity distillation: a few numbers a question, all in 64 bits.
 
 use super::{Buffer, Cpu, Real};
-use crate::backend::{AnswerLogProb, Distill, DistillDirection, Mat};
+use crate::backend::{AnswerLogProb, Distill, DistillDirection};
 
-/// Each question's divergence; `dscores [s, 1]` is the gradient of `scale` times their sum.
-pub(super) fn distill<T: Real>(d: &Distill<'_, Cpu<T>>, dscores: &mut Mat<Cpu<T>>) -> Buffer<T> {
-    let passages = d.scores.buf.len();
+/// Each question's divergence; `dscores [s]` is the gradient of `scale` times their sum.
+pub(super) fn distill<T: Real>(d: &Distill<'_, Cpu<T>>, dscores: &mut [T]) -> Buffer<T> {
+    let passages = d.scores.len();
     assert_eq!(
         (d.answers.count, d.groups.capacity),
         (passages, passages),
@@ -24,13 +24,13 @@ pub(super) fn distill<T: Real>(d: &Distill<'_, Cpu<T>>, dscores: &mut Mat<Cpu<T>
             }
         })
         .collect();
-    let scores: Vec<f64> = d.scores.buf.iter().map(|x| x.to_f64()).collect();
+    let scores: Vec<f64> = d.scores.iter().map(|x| x.to_f64()).collect();
     let losses = d.groups.offsets.windows(2).map(|bounds| {
         let group = bounds[0] as usize..bounds[1] as usize;
         let rank = log_softmax(&scores[group.clone()], d.temperature);
         let lm = log_softmax(&answers[group.clone()], d.temperature);
         let (loss, slopes) = divergence(&rank, &lm, d.direction);
-        for (place, slope) in dscores.buf[group].iter_mut().zip(slopes) {
+        for (place, slope) in dscores[group].iter_mut().zip(slopes) {
             *place = T::from_f64(d.scale * slope / d.temperature);
         }
         T::from_f64(loss)

@@ -9,15 +9,10 @@ use super::rms_norm::{norm_row, norm_row_bwd};
 use super::{Cpu, Real};
 use crate::backend::{Mat, Pool, Scorer, ScorerGrad, Segments};
 
-pub(super) fn score<T: Real>(
-    x: &Mat<Cpu<T>>,
-    rows: &Segments<Cpu<T>>,
-    scorer: &Scorer<'_, Cpu<T>>,
-    s: &mut Mat<Cpu<T>>,
-) {
+pub(super) fn score<T: Real>(x: &Mat<Cpu<T>>, rows: &Segments<Cpu<T>>, scorer: &Scorer<'_, Cpu<T>>, s: &mut [T]) {
     let d = x.cols;
     assert_eq!((scorer.weight.rows, scorer.weight.cols), (1, d), "score: weight");
-    s.buf.par_iter_mut().zip(rows.offsets.par_windows(2)).for_each(|(score, bounds)| {
+    s.par_iter_mut().zip(rows.offsets.par_windows(2)).for_each(|(score, bounds)| {
         let pooled = pool(&x.buf[bounds[0] as usize * d..bounds[1] as usize * d], d, scorer.pool);
         *score = vectorised!(match scorer.norm {
             None => dot(&pooled, &scorer.weight.buf),
@@ -51,18 +46,18 @@ struct Share<T> {
 type Scored<'a, T> = (&'a Mat<Cpu<T>>, &'a Segments<Cpu<T>>, Scorer<'a, Cpu<T>>);
 
 pub(super) fn score_bwd<T: Real>(
-    ds: &Mat<Cpu<T>>,
+    ds: &[T],
     scored: Scored<'_, T>,
     dscorer: ScorerGrad<'_, Cpu<T>>,
     dx: &mut Mat<Cpu<T>>,
 ) {
     let (x, rows, scorer) = scored;
     let d = x.cols;
-    assert_eq!(ds.buf.len(), rows.count, "score_bwd: one gradient a segment");
+    assert_eq!(ds.len(), rows.count, "score_bwd: one gradient a segment");
     assert_eq!((dx.rows, dx.cols), (x.rows, d), "score_bwd: dx and x");
     assert_eq!(scorer.norm.is_some(), dscorer.norm.is_some(), "score_bwd: a norm and its gradient");
     let places = split(&mut dx.buf, &rows.offsets, d);
-    let segments = places.into_par_iter().zip(rows.offsets.par_windows(2)).zip(&ds.buf[..]);
+    let segments = places.into_par_iter().zip(rows.offsets.par_windows(2)).zip(ds);
     let shares: Vec<Share<T>> = segments
         .map(|((dx, bounds), &ds)| {
             let segment = &x.buf[bounds[0] as usize * d..bounds[1] as usize * d];

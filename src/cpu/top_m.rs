@@ -3,20 +3,15 @@
 use std::cmp::Ordering;
 
 use super::{Cpu, Real};
-use crate::backend::{Backend, Mat, Segments, Selection};
+use crate::backend::{Backend, Segments, Selection};
 
-pub(super) fn top_m<T: Real>(
-    be: &Cpu<T>,
-    scores: &Mat<Cpu<T>>,
-    groups: &Segments<Cpu<T>>,
-    m: usize,
-) -> Selection<Cpu<T>> {
+pub(super) fn top_m<T: Real>(be: &Cpu<T>, scores: &[T], groups: &Segments<Cpu<T>>, m: usize) -> Selection<Cpu<T>> {
     let mut index = Vec::new();
     let mut lengths = Vec::with_capacity(groups.count);
     for bounds in groups.offsets.windows(2) {
         let mut order: Vec<u32> = (bounds[0]..bounds[1]).collect();
         // Stable: equals stay in the retriever's order.
-        order.sort_by(|&a, &b| descending(scores.buf[a as usize], scores.buf[b as usize]));
+        order.sort_by(|&a, &b| descending(scores[a as usize], scores[b as usize]));
         order.truncate(m);
         lengths.push(order.len());
         index.extend(order);

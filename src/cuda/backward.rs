@@ -3,12 +3,12 @@
 use anyhow::Result;
 
 use super::{
-    Buffer, Cuda, Float, adafactor, attention_bwd, cross_entropy, distill, dropout, elementwise, embed_bwd, gate,
-    gather_bwd, join_bwd, linear_bwd, rms_norm_bwd, score_bwd, square_sum,
+    Buffer, Cuda, Float, adafactor, all_reduce, attention_bwd, cross_entropy, distill, dropout, elementwise, embed_bwd,
+    gate, gather_bwd, join_bwd, linear_bwd, rms_norm_bwd, score_bwd, square_sum,
 };
 use crate::backend::{
-    AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
-    ScorerGrad, Segments, Selection,
+    AdafactorState, AdafactorStep, AllReduce, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join,
+    Mat, Member, Scorer, ScorerGrad, Segments, Selection,
 };
 
 impl<E: Float> Backward for Cuda<E> {
@@ -75,7 +75,7 @@ impl<E: Float> Backward for Cuda<E> {
 
     fn score_bwd(
         &self,
-        ds: &Mat<Self>,
+        ds: &Buffer<f32>,
         scored: (&Mat<Self>, &Segments<Self>, Scorer<'_, Self>),
         dscorer: ScorerGrad<'_, Self>,
         dx: &mut Mat<Self>,
@@ -95,15 +95,20 @@ impl<E: Float> Backward for Cuda<E> {
         cross_entropy::cross_entropy(self, logits, target, scale)
     }
 
-    fn distill(&self, d: Distill<'_, Self>) -> (Buffer<f32>, Mat<Self>) {
+    fn distill(&self, d: Distill<'_, Self>) -> (Buffer<f32>, Buffer<f32>) {
         distill::distill(self, &d)
     }
 
-    fn square_sum(&self, grad: &Grad<Self>) -> Result<f64> {
-        square_sum::square_sum(self, grad)
+    fn square_sum(&self, grads: &[&Grad<Self>]) -> Result<f64> {
+        square_sum::square_sum(self, grads)
     }
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
         adafactor::adafactor(self, w, grad, state, step);
+    }
+
+    /// By NCCL, which is looked for here and nowhere else.
+    fn all_reduce(&self, member: Member<'_>) -> Result<Option<Box<dyn AllReduce<Self>>>> {
+        all_reduce::join(self, member).map(Some)
     }
 }

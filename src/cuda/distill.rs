@@ -3,16 +3,16 @@
 use super::kernels::Kernel;
 use super::launch::{Grid, WARP, args};
 use super::{Buffer, Cuda, Float};
-use crate::backend::{AnswerLogProb, Distill, DistillDirection, Mat};
+use crate::backend::{AnswerLogProb, Distill, DistillDirection};
 
-pub(super) fn distill<E: Float>(be: &Cuda<E>, d: &Distill<'_, Cuda<E>>) -> (Buffer<f32>, Mat<Cuda<E>>) {
-    let passages = d.scores.rows;
+pub(super) fn distill<E: Float>(be: &Cuda<E>, d: &Distill<'_, Cuda<E>>) -> (Buffer<f32>, Buffer<f32>) {
+    let passages = d.scores.len();
     assert_eq!(
         (d.answers.count, d.groups.capacity),
         (passages, passages),
         "distill: one answer a score, all in groups"
     );
-    let (mut losses, mut dscores) = (be.buffer(d.groups.count), be.alloc(passages, 1, None));
+    let (mut losses, mut dscores) = (be.buffer(d.groups.count), be.buffer(passages));
     let mut answers: Buffer<f64> = be.buffer(passages);
     // As `kernels/distill.cu` counts them.
     let answer = match d.answer {

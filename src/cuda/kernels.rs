@@ -76,7 +76,7 @@ kernels! {
         typed DecodeAttentionPlain256 = "decode_attention_plain256",
     }
     "dequantise" { typed Dequantise = "dequantise" }
-    "distill" { typed Distill = "distill" }
+    "distill" { plain Distill = "distill" }
     "dropout" { typed Dropout = "dropout" }
     "embed" { typed Embed = "embed" }
     "embed_bwd" { plain EmbedOrder = "embed_order", typed EmbedBwd = "embed_bwd" }
@@ -142,7 +142,7 @@ kernels! {
     "score_bwd" { typed ScoreBwd = "score_bwd", typed ScoreBwdSums = "score_bwd_sums" }
     "square_sum" { plain SquareSum = "square_sum" }
     "sum_rows" { plain SumRows = "sum_rows" }
-    "top_m" { typed TopM = "top_m" }
+    "top_m" { plain TopM = "top_m" }
 }
 
 struct File {

@@ -51,6 +51,14 @@ impl std::error::Error for Absent {}
 /// # Errors
 /// Why there is none: no driver, an old one, no device, only old ones.
 pub fn probe() -> Result<Device, Absent> {
+    devices().map(|mut all| all.swap_remove(0))
+}
+
+/// All devices that the kernels run on, at least one.
+///
+/// # Errors
+/// As those of [`probe`].
+pub fn devices() -> Result<Vec<Device>, Absent> {
     // Without the library, every other call of the binding panics.
     // SAFETY: looks for the library and loads it.
     if !unsafe { sys::is_culib_present() } {
@@ -64,13 +72,17 @@ pub fn probe() -> Result<Device, Absent> {
         return Err(Absent(format!("the driver is for CUDA {found}, and {wanted} is the oldest that will do")));
     }
     let count = result::device::get_count().map_err(|error| asked("count its devices", error))?;
-    let mut old = Vec::new();
+    let (mut all, mut old) = (Vec::new(), Vec::new());
     for ordinal in 0..count {
         let device = describe(ordinal).map_err(|error| asked(&format!("describe device {ordinal}"), error))?;
         if device.capability >= CAPABILITY {
-            return Ok(device);
+            all.push(device);
+        } else {
+            old.push(device.to_string());
         }
-        old.push(device.to_string());
+    }
+    if !all.is_empty() {
+        return Ok(all);
     }
     if old.is_empty() {
         return Err(Absent("the CUDA driver has no device".into()));

@@ -143,6 +143,22 @@ impl Queue {
         Some(Repeating(self))
     }
 
+    /// A stream beside this one, on a thread for which the context is current.
+    pub(super) fn another_stream(&self) -> Result<Arc<CudaStream>, DriverError> {
+        self.context.bind_to_thread()?;
+        self.context.new_stream()
+    }
+
+    /// Lets what is done in `other` from here on come after everything so far.
+    pub(super) fn let_wait(&self, other: &CudaStream) -> Result<(), DriverError> {
+        other.join(&self.stream)
+    }
+
+    /// Lets what is done from here on come after everything in `other` so far.
+    pub(super) fn wait_for(&self, other: &CudaStream) -> Result<(), DriverError> {
+        self.stream.join(other)
+    }
+
     /// Waits for everything so far.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
         let stream = self.stream()?;

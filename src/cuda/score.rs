@@ -2,7 +2,7 @@
 
 use super::kernels::Kernel;
 use super::launch::{Grid, WARP, args};
-use super::{Cuda, Float};
+use super::{Buffer, Cuda, Float};
 use crate::backend::{Mat, Pool, Scorer, Segments};
 
 /// Threads of a block that adds up rows; `kernels/pool.cuh` has the same.
@@ -15,13 +15,13 @@ pub(super) fn score<E: Float>(
     x: &Mat<Cuda<E>>,
     rows: &Segments<Cuda<E>>,
     scorer: &Scorer<'_, Cuda<E>>,
-) -> Mat<Cuda<E>> {
+) -> Buffer<f32> {
     let d = x.cols;
     assert_eq!((scorer.weight.rows, scorer.weight.cols), (1, d), "score: weight");
     if let Some(norm) = scorer.norm {
         assert_eq!((norm.rows, norm.cols), (1, d), "score: scale of the norm");
     }
-    let mut s = be.alloc(rows.count, 1, None);
+    let mut s = be.buffer(rows.count);
     let (kernel, threads) = match scorer.pool {
         Pool::First => (Kernel::ScoreFirst, FIRST_THREADS),
         Pool::Mean => (Kernel::ScoreMean, THREADS),

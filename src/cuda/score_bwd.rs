@@ -15,13 +15,13 @@ type Scored<'a, E> = (&'a Mat<Cuda<E>>, &'a Segments<Cuda<E>>, Scorer<'a, Cuda<E
 
 pub(super) fn score_bwd<E: Float>(
     be: &Cuda<E>,
-    ds: &Mat<Cuda<E>>,
+    ds: &Buffer<f32>,
     (x, rows, scorer): Scored<'_, E>,
     dscorer: ScorerGrad<'_, Cuda<E>>,
     dx: &mut Mat<Cuda<E>>,
 ) {
     let (segments, d) = (rows.count, x.cols);
-    assert_eq!((ds.rows, ds.cols), (segments, 1), "score_bwd: one gradient a segment");
+    assert_eq!(ds.len(), segments, "score_bwd: one gradient a segment");
     assert_eq!((dx.rows, dx.cols), (x.rows, d), "score_bwd: dx and x");
     assert_eq!((scorer.weight.rows, scorer.weight.cols), (1, d), "score_bwd: weight");
     assert_eq!((dscorer.weight.rows, dscorer.weight.cols), (1, d), "score_bwd: gradient of the weight");

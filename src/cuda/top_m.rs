@@ -2,20 +2,20 @@
 
 use super::kernels::Kernel;
 use super::launch::{Grid, args};
-use super::{Cuda, Float};
-use crate::backend::{Mat, Segments, Selection};
+use super::{Buffer, Cuda, Float};
+use crate::backend::{Segments, Selection};
 
 const THREADS: usize = 128;
 
 /// How many are chosen is known on the device alone, where some group may have fewer than `m`.
 pub(super) fn top_m<E: Float>(
     be: &Cuda<E>,
-    scores: &Mat<Cuda<E>>,
+    scores: &Buffer<f32>,
     groups: &Segments<Cuda<E>>,
     m: usize,
 ) -> Selection<Cuda<E>> {
     let count = groups.count;
-    assert!(groups.capacity <= scores.rows, "top_m: a score a segment");
+    assert!(groups.capacity <= scores.len(), "top_m: a score a segment");
     let m = m.min(groups.longest);
     let capacity = groups.capacity.min(count * m);
     let (mut index, mut kept) = (be.buffer(capacity), be.buffer(count + 1));

@@ -27,6 +27,24 @@ pub fn micro_batches(batch: &[Drawn], tokens: usize) -> Vec<&[Drawn]> {
     parts
 }
 
+/// Divides a batch among processes so that each has about as many tokens to encode, and at least one example if there are
+/// as many: the longest goes first, each to the one that has least. → the places of each one's examples, in order.
+pub fn shares(batch: &[Drawn], processes: usize) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..batch.len()).collect();
+    order.sort_by_key(|&place| std::cmp::Reverse(batch[place].tokens()));
+    let mut shares = vec![(0, Vec::new()); processes];
+    for place in order {
+        let (tokens, share) = shares.iter_mut().min_by_key(|(tokens, _)| *tokens).expect("there is a process");
+        *tokens += batch[place].tokens();
+        share.push(place);
+    }
+    let sorted = |(_, mut share): (usize, Vec<usize>)| {
+        share.sort_unstable();
+        share
+    };
+    shares.into_iter().map(sorted).collect()
+}
+
 /// Examples as the reader takes them.
 pub struct Examples<'a> {
     drawn: &'a [Drawn],
@@ -79,14 +97,34 @@ impl<'a> Examples<'a> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn parts_hold_what_fits_and_one_at_the_least() {
-        let drawn = |passages: &[usize]| Drawn {
+    fn drawn(passages: &[usize]) -> Drawn {
+        Drawn {
             question: vec![7, 1],
             passages: passages.iter().map(|&n| vec![5; n - 2]).collect(),
             target: vec![1],
             numbers: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn shares_have_about_as_many_tokens() {
+        let batch: Vec<Drawn> = (0..37).map(|i| drawn(&[3 + i * 7 % 50, 10])).collect();
+        for processes in 1..6 {
+            let shares = shares(&batch, processes);
+            let mut all = shares.concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..37).collect::<Vec<_>>());
+            assert!(shares.iter().all(|share| share.is_sorted()));
+            let tokens: Vec<usize> =
+                shares.iter().map(|share| share.iter().map(|&place| batch[place].tokens()).sum()).collect();
+            let (least, most) = (tokens.iter().min().unwrap(), tokens.iter().max().unwrap());
+            assert!(most - least <= 13, "{tokens:?}");
+        }
+        assert_eq!(shares(&batch[..2], 2).iter().map(Vec::len).collect::<Vec<_>>(), [1, 1]);
+    }
+
+    #[test]
+    fn parts_hold_what_fits_and_one_at_the_least() {
         let batch = [drawn(&[10, 10]), drawn(&[5]), drawn(&[100]), drawn(&[3]), drawn(&[7, 15])];
         let sizes = |bound| micro_batches(&batch, bound).iter().map(|part| part.len()).collect::<Vec<_>>();
         assert_eq!(sizes(25), [2, 1, 2]);

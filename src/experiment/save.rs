@@ -18,10 +18,11 @@ const STATE: &str = "state.json";
 const OPTIMISER: &str = "optimiser.safetensors";
 const WEIGHTS: &str = "model.safetensors";
 
-/// The folder of a run, which one process at a time works in.
+/// The folder of a run, in which one process at a time works; others may read there what it was saved with.
 pub struct Output {
     folder: PathBuf,
-    _lock: Lock,
+    /// Held by the one that works there.
+    _lock: Option<Lock>,
 }
 
 /// All that is saved of a run.
@@ -69,10 +70,15 @@ impl Output {
         let lock = lock.with_context(|| format!("another run works in {} now: wait for it", folder.display()))?;
         settings.write(&echo)?;
         remove_partial_files(folder);
-        let output = Self { folder: folder.to_path_buf(), _lock: lock };
+        let output = Self { folder: folder.to_path_buf(), _lock: Some(lock) };
         settle_folder(&output.last())?;
         settle_folder(&output.best())?;
         Ok(output)
+    }
+
+    /// The folder of a run that another process works in.
+    pub fn of_another(folder: &Path) -> Self {
+        Self { folder: folder.to_path_buf(), _lock: None }
     }
 
     /// A file or folder of the run.

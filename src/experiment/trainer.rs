@@ -3,23 +3,24 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
-use super::batch::micro_batches;
-use super::data::Data;
+use super::batch::{micro_batches, shares};
+use super::begin::{begin, fingerprint, open_output};
+use super::data::{Data, Drawn};
 use super::evaluate::{Evaluation, evaluate};
 use super::log::{Line, Log};
 use super::plan::Plan;
 use super::plot::plot_run;
 use super::save::{Output, Saved};
-use super::settings::{Beginning, Init, Objective, RerankerInit};
+use super::settings::{Init, Objective, Settings};
 use super::state::{Best, State};
-use crate::backend::{Backend, Backward, Grad};
+use crate::backend::{Backward, Grad};
 use crate::io::{Progress, Tokenizer, interrupted};
-use crate::model::{Reader, Spec, Weights};
+use crate::model::{Glimmer, Reader, Spec, Weights};
 use crate::nn::Tree;
 use crate::random;
-use crate::train::{Losses, Optimiser, Pass, Schedule, Trained, gradients, zero_gradients};
+use crate::train::{Losses, Optimiser, Pass, Schedule, Together, Trained, gradients_done, zero_gradients};
 
 /// Stream of the experiment's seed that the passes' masks are drawn from.
 const MASKS: u64 = 6;
@@ -35,12 +36,14 @@ pub enum Ended {
     Stopped,
 }
 
-/// A training run.
+/// A training run, or what one of several processes does of it.
 pub struct Trainer<B: Backward> {
     plan: Plan,
+    together: Together<B>,
     data: Data,
     output: Output,
-    log: Log,
+    /// Of the first process.
+    log: Option<Log>,
     state: State,
     /// The step that the saved state is of.
     saved: Option<u64>,
@@ -60,10 +63,25 @@ impl<B: Backward> Trainer<B> {
     /// Settings, files or a checkpoint that cannot be used, with their place; an output folder of another run; a
     /// Ctrl-C while data is made ready.
     pub fn open(be: B, plan: Plan) -> Result<Self> {
+        Self::open_together(be, plan, Together::alone())
+    }
+
+    /// Begins what one of several processes does of a run, or takes it up. Every process has the same plan, and sees the
+    /// files that it names. Each trains on its share of every batch; the first evaluates and saves.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open); processes that do not begin alike.
+    pub fn open_together(be: B, plan: Plan, mut together: Together<B>) -> Result<Self> {
         let settings = &plan.settings;
         settings.check()?;
-        let output = Output::open(&plan.output, settings)?;
+        let (batch, processes) = (settings.batch.get(), together.size());
+        ensure!(
+            batch >= processes,
+            "a batch of {batch} is too small for {processes} processes: each takes one or more"
+        );
+        let output = open_output(&plan, &mut together)?;
         let state = output.state()?;
+        together.agree("state to go on from", &serde_json::to_vec(&state)?)?;
         let tokenizer = match (&state, &settings.init) {
             (Some(_), _) => output.last(),
             (None, Init::Checkpoint(folder)) => plan.path(folder),
@@ -89,15 +107,19 @@ impl<B: Backward> Trainer<B> {
         if state.is_some() {
             output.restore(&reader.be, &specs, &mut optimiser)?;
         }
+        if together.size() > 1 {
+            together.agree("reader to begin with", &fingerprint(&reader)?)?;
+        }
         let mut data = Data::open(&plan, own, reader.glimmer.selected)?;
         data.remember(&plan, &reader)?;
         let saved = state.as_ref().map(|state| state.step);
         let state = state.unwrap_or_default();
-        let log = Log::open(&output.path(LOG), &state)?;
+        let log = together.is_first().then(|| Log::open(&output.path(LOG), &state)).transpose()?;
         let (grads, schedule) = (zero_gradients(&reader)?, settings.schedule());
         let progress = Progress::hidden();
         Ok(Self {
             plan,
+            together,
             data,
             output,
             log,
@@ -134,12 +156,18 @@ impl<B: Backward> Trainer<B> {
     /// A loss that is no number, those of the machine and of the file system.
     pub fn run(&mut self) -> Result<Ended> {
         let steps = self.plan.settings.steps;
-        self.progress = Progress::new("training", steps);
+        if self.together.is_first() {
+            self.progress = Progress::new("training", steps);
+        }
         self.progress.skip(self.state.step.min(steps));
         let save_every = self.plan.settings.save_every.get();
         loop {
             let step = self.state.step;
             if self.evaluation_is_due() && !self.evaluate()? {
+                // The others wait for the next step, if there is one.
+                if step < steps {
+                    self.together.any(true)?;
+                }
                 return self.stop();
             }
             if step >= steps || step > 0 && step.is_multiple_of(save_every) {
@@ -148,7 +176,7 @@ impl<B: Backward> Trainer<B> {
             if step >= steps {
                 return Ok(Ended::Finished);
             }
-            if interrupted() || !self.step()? {
+            if self.together.any(interrupted())? || !self.step()? {
                 return self.stop();
             }
             self.progress.add(1);
@@ -163,7 +191,9 @@ impl<B: Backward> Trainer<B> {
     fn evaluation_is_due(&self) -> bool {
         let settings = &self.plan.settings;
         let step = self.state.step;
-        let due = step > 0 && (step.is_multiple_of(settings.evaluate_every.get()) || step >= settings.steps);
+        let due = self.together.is_first()
+            && step > 0
+            && (step.is_multiple_of(settings.evaluate_every.get()) || step >= settings.steps);
         due && self.state.evaluated < step
     }
 
@@ -173,23 +203,9 @@ impl<B: Backward> Trainer<B> {
         let settings = &self.plan.settings;
         let (step, questions) = (self.state.step, settings.batch.get() as u64);
         let batch = self.data.draw(step * questions..(step + 1) * questions)?;
-        let targets: usize = batch.iter().map(|drawn| drawn.target.len()).sum();
-        self.grads.leaves_mut().into_iter().for_each(|grad| self.reader.be.clear(grad));
-        let mut losses = Losses::default();
-        for (number, part) in (0..).zip(micro_batches(&batch, settings.micro_batch_tokens.get())) {
-            if interrupted() {
-                return Ok(false);
-            }
-            let pass = Pass {
-                memory: settings.memory,
-                recompute: settings.recompute,
-                dropout: settings.dropout.unwrap_or(self.reader.config.dropout_rate),
-                seed: random::bits(random::bits(settings.seed, MASKS, step), 0, number),
-                lm_scale: 1.0 / targets as f64,
-                distill_scale: self.distill_weight() / questions as f64,
-            };
-            losses += gradients(&self.reader, &self.data.examples(part)?.examples(), &pass, &mut self.grads)?;
-        }
+        let tokens = batch.iter().map(|drawn| drawn.tokens()).sum();
+        let Some(own) = self.pass(batch)? else { return Ok(false) };
+        let losses = self.together.losses(own)?;
         ensure!(
             losses.lm.is_finite() && losses.distill.is_finite(),
             "the loss of step {step} is no number (language model {}, distillation {}): the learning rate is too high; \
@@ -202,7 +218,6 @@ impl<B: Backward> Trainer<B> {
         let rate = self.schedule.rate(step);
         let norm = self.optimiser.step(&mut self.reader, &self.grads, step, rate)?;
         self.state.step += 1;
-        let tokens = batch.iter().map(|drawn| drawn.tokens()).sum();
         let seconds = started.elapsed().as_secs_f64();
         self.state.window.add(&losses, tokens, seconds);
         self.state.seconds += seconds;
@@ -210,19 +225,63 @@ impl<B: Backward> Trainer<B> {
         Ok(true)
     }
 
+    /// The gradient of a batch, and the losses of this process's share of it; none where a Ctrl-C came first.
+    fn pass(&mut self, batch: Vec<Drawn>) -> Result<Option<Losses>> {
+        let Self { plan, together, reader, grads, data, .. } = self;
+        let (settings, be) = (&plan.settings, &reader.be);
+        let targets: usize = batch.iter().map(|drawn| drawn.target.len()).sum();
+        let distill_scale = distill_weight(settings, &reader.glimmer) / batch.len() as f64;
+        let seed = random::bits(settings.seed, MASKS, self.state.step);
+        let places = shares(&batch, together.size()).swap_remove(together.rank());
+        let mut batch: Vec<Option<Drawn>> = batch.into_iter().map(Some).collect();
+        let own: Vec<Drawn> = places.iter().filter_map(|&place| batch[place].take()).collect();
+        grads.leaves_mut().into_iter().for_each(|grad| be.clear(grad));
+        let (mut losses, mut passed) = (Losses::default(), 0);
+        for part in micro_batches(&own, settings.micro_batch_tokens.get()) {
+            // Several stop between steps, all at the same one.
+            if together.size() == 1 && interrupted() {
+                return Ok(None);
+            }
+            let pass = Pass {
+                memory: settings.memory,
+                recompute: settings.recompute,
+                dropout: settings.dropout.unwrap_or(reader.config.dropout_rate),
+                // By the place of the part in the whole batch, whoever it falls to.
+                seed: random::bits(seed, 0, places[passed] as u64),
+                lm_scale: 1.0 / targets as f64,
+                distill_scale,
+            };
+            passed += part.len();
+            let is_last = passed == own.len();
+            let mut done = |bucket: Vec<&mut Grad<B>>| {
+                if is_last {
+                    together.sum(be, bucket);
+                }
+            };
+            losses += gradients_done(reader, &data.examples(part)?.examples(), &pass, (grads, &mut done))?;
+        }
+        together.join(be)?;
+        Ok(Some(losses))
+    }
+
     /// A line of the log, where one is due.
     fn note_steps(&mut self, learning_rate: f64, gradient_norm: Option<f64>) -> Result<()> {
         let (step, window) = (self.state.step, &self.state.window);
         let examples_per_second = window.rate(window.questions);
         let loss = window.lm_loss();
+        let distills = distill_weight(&self.plan.settings, &self.reader.glimmer) > 0.0;
         self.progress.note(&format!("loss {loss:.3} · {examples_per_second:.1} examples/s"));
         if !step.is_multiple_of(self.plan.settings.log_every.get()) && step < self.plan.settings.steps {
             return Ok(());
         }
-        self.log.add(&Line::Trained {
+        let Some(log) = &mut self.log else {
+            self.state.window = Default::default();
+            return Ok(());
+        };
+        log.add(&Line::Trained {
             step,
             lm_loss: loss,
-            distill_loss: (self.distill_weight() > 0.0).then(|| window.distill_loss()),
+            distill_loss: distills.then(|| window.distill_loss()),
             learning_rate,
             gradient_norm,
             examples_per_second,
@@ -231,13 +290,6 @@ impl<B: Backward> Trainer<B> {
         })?;
         self.state.window = Default::default();
         Ok(())
-    }
-
-    /// The weight of the distillation: none where every passage is read, whatever its score.
-    fn distill_weight(&self) -> f64 {
-        let (settings, glimmer) = (&self.plan.settings, &self.reader.glimmer);
-        let chooses = settings.objective == Objective::Tasks && settings.passages.get() > glimmer.selected;
-        if chooses { glimmer.distill_weight } else { 0.0 }
     }
 
     /// An evaluation, and the best checkpoint if it is the best one; false where a Ctrl-C came first.
@@ -262,7 +314,8 @@ impl<B: Backward> Trainer<B> {
             self.state.best = Some(Best { step, score: evaluation.score });
             self.output.save_best(&self.saved_now())?;
         }
-        self.log.add(&Line::Evaluated { step, evaluation, best, seconds: self.state.seconds })?;
+        let line = Line::Evaluated { step, evaluation, best, seconds: self.state.seconds };
+        self.log.as_mut().map_or(Ok(()), |log| log.add(&line))?;
         Ok(true)
     }
 
@@ -279,6 +332,9 @@ impl<B: Backward> Trainer<B> {
 
     /// Saves all that the run goes on from.
     fn save(&mut self) -> Result<()> {
+        if !self.together.is_first() {
+            return Ok(());
+        }
         self.output.save_last(&self.saved_now())?;
         self.saved = Some(self.state.step);
         self.tokenizer = self.output.last();
@@ -286,27 +342,10 @@ impl<B: Backward> Trainer<B> {
     }
 }
 
-/// The reader that training begins with.
-fn begin<B: Backend>(be: B, plan: &Plan, tokenizer: &std::path::Path) -> Result<Reader<B>> {
-    let settings = &plan.settings;
-    let mut reader = match &settings.init {
-        Init::Checkpoint(folder) => Reader::load(be, &plan.path(folder), |config| settings.glimmer(config))?,
-        Init::Random(sizes) => {
-            let config = sizes.config(Tokenizer::open(tokenizer)?.vocab_size());
-            let glimmer = settings.glimmer(&config)?;
-            let random = Reader::random(be, config, glimmer, settings.seed);
-            let mut reader = random.context("init.random has sizes that no model has")?;
-            reader.lend()?;
-            if sizes.beginning == Beginning::Copying {
-                reader.begin_copying(settings.seed)?;
-            }
-            reader
-        }
-    };
-    if settings.reranker_init == RerankerInit::Random {
-        reader.begin_reranker(settings.seed);
-    }
-    Ok(reader)
+/// The weight of the distillation: none where every passage is read, whatever its score.
+fn distill_weight(settings: &Settings, glimmer: &Glimmer) -> f64 {
+    let chooses = settings.objective == Objective::Tasks && settings.passages.get() > glimmer.selected;
+    if chooses { glimmer.distill_weight } else { 0.0 }
 }
 
 /// An evaluation in a line.

@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::config::Config;
 use super::weights::Decoder;
 use crate::backend::{Backend, Backward, Cache, Direction, Dropout, Element, Grad, Mat, Noise, Prediction, Segments};
-use crate::nn::{CrossMemory, DecoderSaved, Recompute, decode_backward, decode_saved};
+use crate::nn::{CrossMemory, DecoderSaved, Done, Recompute, decode_backward, decode_saved};
 
 /// The encoder's final output for a batch of answers: the rows, and which of them each answer reads.
 pub struct Evidence<'a, B: Backend> {
@@ -133,14 +133,15 @@ impl<B: Backward> Decoder<Mat<B>> {
         (logits, TeachSaved { ids, rows, layers, x, y, masks: [first, last] })
     }
 
-    /// The backward pass of [`teach_saved`](Self::teach_saved): the gradient of the evidence, `[n, d]`.
+    /// The backward pass of [`teach_saved`](Self::teach_saved): the gradient of the evidence, `[n, d]`. The decoder's
+    /// gradients are done with it.
     pub fn teach_backward(
         &self,
         be: &B,
         config: &Config,
         (s, dlogits): (TeachSaved<B>, &Mat<B>),
         evidence: &Evidence<'_, B>,
-        (grad, dembedding): (&mut Decoder<Grad<B>>, &mut Grad<B>),
+        (grad, dembedding, done): (&mut Decoder<Grad<B>>, &mut Grad<B>, Done<'_, B>),
     ) -> Mat<B> {
         let shape = config.shape();
         let [first, last] = s.masks;
@@ -148,6 +149,7 @@ impl<B: Backward> Decoder<Mat<B>> {
         drop_out_again(be, &mut dy, last);
         let mut dx = be.zeros(s.x.rows, s.x.cols);
         be.rms_norm_bwd(&dy, (&s.x, &self.norm, shape.eps), &mut grad.norm, &mut dx);
+        done(vec![&mut *grad.head, &mut *grad.norm]);
         let mut dencoded = be.zeros(evidence.rows.rows, evidence.rows.cols);
         let bias = shape.bias(&self.bias, Direction::Past);
         decode_backward(
@@ -155,8 +157,9 @@ impl<B: Backward> Decoder<Mat<B>> {
             &shape,
             (&self.blocks, s.layers),
             ((&s.rows, bias), (evidence.rows, evidence.segments)),
-            (&mut grad.blocks, &mut grad.bias, &mut dencoded, &mut dx),
+            ((&mut grad.blocks, &mut grad.bias, &mut dencoded, &mut dx), &mut *done),
         );
+        done(vec![&mut *grad.bias]);
         drop_out_again(be, &mut dx, first);
         be.embed_bwd(&dx, &s.ids, dembedding);
         dencoded

@@ -82,8 +82,8 @@ pub struct Encoded<B: Backend> {
 pub struct Scored<B: Backend> {
     /// What live encoder A made of each question and passage; with a separate reranker, what it was given.
     pub live_a: Encoded<B>,
-    /// `[passages, 1]`.
-    pub scores: Mat<B>,
+    /// `[passages]`.
+    pub scores: B::Buf<B::Wide>,
     /// Which passages belong to which question.
     pub groups: Segments<B>,
 }
@@ -281,7 +281,7 @@ impl<B: Backend> Reader<B> {
         chosen: &Selection<B>,
         answers: Vec<Decoded>,
     ) -> Result<Vec<Reading>> {
-        let scores = scored.scores.download(&self.be)?;
+        let scores = self.be.download(&scored.scores)?;
         let index = self.be.download(&chosen.index)?;
         let kept = self.be.download(&chosen.groups.offsets)?;
         let mut first = 0;

@@ -1,6 +1,6 @@
 //! Layers one behind the other, in training: what each keeps, or how it runs again.
 
-use super::{AttentionSaved, CrossSaved, DecoderBlock, EncoderBlock, FeedForwardSaved, Shape};
+use super::{AttentionSaved, CrossSaved, DecoderBlock, EncoderBlock, FeedForwardSaved, Shape, Tree};
 use crate::backend::{Backend, Backward, Bias, Grad, Mat, Noise, Segments};
 
 /// Whether layers keep what their backward pass needs, or run forward a second time when it comes.
@@ -59,6 +59,8 @@ type DecoderLayer<B> = (AttentionSaved<B>, CrossSaved<B>, FeedForwardSaved<B>);
 pub type Within<'a, B> = (&'a Segments<B>, Bias<'a, B>);
 /// The encoder's output, and which of it each answer reads.
 pub type Over<'a, B> = (&'a Mat<B>, &'a Segments<B>);
+/// Told of gradients to which this backward pass adds nothing more.
+pub type Done<'a, B> = &'a mut dyn FnMut(Vec<&mut Grad<B>>);
 /// Where encoder layers put their gradients: of the blocks, of the position bias, of the residual stream.
 pub type EncoderGrads<'a, B> = (&'a mut [EncoderBlock<Grad<B>>], &'a mut Grad<B>, &'a mut Mat<B>);
 /// Where decoder layers put theirs: of the blocks, of the position bias, of the encoder's output, of the residual stream.
@@ -121,18 +123,20 @@ pub fn encode_saved<B: Backward>(
     (x, EncoderSaved(all))
 }
 
-/// The backward pass of [`encode_saved`]: `dx`, the gradient of what it returned, becomes that of what it was given.
+/// The backward pass of [`encode_saved`]: `dx`, the gradient of what it returned, becomes that of what it was given. Each
+/// layer's gradients are done with it.
 pub fn encode_backward<B: Backward>(
     be: &B,
     shape: &Shape,
     (blocks, saved): (&[EncoderBlock<Mat<B>>], EncoderSaved<B>),
     (rows, bias): Within<'_, B>,
-    (grads, dbias, dx): EncoderGrads<'_, B>,
+    ((grads, dbias, dx), done): (EncoderGrads<'_, B>, Done<'_, B>),
 ) {
     for ((block, kept), grad) in blocks.iter().zip(saved.0).zip(grads).rev() {
         let (attention, feed_forward) = kept.saved(|x, noise| block.forward_saved(be, shape, x, (rows, bias), noise));
         block.feed_forward.backward(be, shape, feed_forward, (&mut grad.feed_forward, dx));
         block.attention.backward(be, shape, attention, (rows, bias), (&mut grad.attention, dbias, dx));
+        done(grad.leaves_mut());
     }
 }
 
@@ -155,13 +159,13 @@ pub fn decode_saved<B: Backward>(
 }
 
 /// The backward pass of [`decode_saved`]: `dx`, the gradient of what it returned, becomes that of what it was given,
-/// and the gradient of the encoder's output is added to `dencoded`.
+/// and the gradient of the encoder's output is added to `dencoded`. Each layer's gradients are done with it.
 pub fn decode_backward<B: Backward>(
     be: &B,
     shape: &Shape,
     (blocks, saved): (&[DecoderBlock<Mat<B>>], DecoderSaved<B>),
     ((rows, bias), (encoded, cols)): (Within<'_, B>, Over<'_, B>),
-    (grads, dbias, dencoded, dx): DecoderGrads<'_, B>,
+    ((grads, dbias, dencoded, dx), done): (DecoderGrads<'_, B>, Done<'_, B>),
 ) {
     for ((block, kept), grad) in blocks.iter().zip(saved.0).zip(grads).rev() {
         let (attention, cross, feed_forward) =
@@ -169,5 +173,6 @@ pub fn decode_backward<B: Backward>(
         block.feed_forward.backward(be, shape, feed_forward, (&mut grad.feed_forward, dx));
         block.cross.backward_cross(be, shape, cross, (rows, encoded, cols), (&mut grad.cross, dencoded, dx));
         block.attention.backward(be, shape, attention, (rows, bias), (&mut grad.attention, dbias, dx));
+        done(grad.leaves_mut());
     }
 }

@@ -181,13 +181,10 @@ impl<B: Backward> Optimiser<B> {
 
     /// The norm of the gradient of all parameters that are trained.
     fn norm(&self, be: &B, grads: &Weights<Grad<B>>) -> Result<f64> {
-        let mut sum = 0.0;
-        for (grad, slot) in grads.leaves().into_iter().zip(self.slots.leaves()) {
-            if !matches!(slot, Slot::Frozen) {
-                sum += be.square_sum(grad)?;
-            }
-        }
-        Ok(sum.sqrt())
+        let all = grads.leaves().into_iter().zip(self.slots.leaves());
+        let trained: Vec<&Grad<B>> =
+            all.filter(|(_, slot)| !matches!(slot, Slot::Frozen)).map(|(grad, _)| grad).collect();
+        Ok(be.square_sum(&trained)?.sqrt())
     }
 }
 

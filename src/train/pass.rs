@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, ensure};
 
 use super::stages::{Joined, Ranked, Read};
-use crate::backend::{Backward, Distill, Element, Grad, Mat, Noise, Segments, Selection, check_ids};
+use crate::backend::{Backward, Distill, Element, Grad, Noise, Segments, Selection, check_ids};
 use crate::model::{Evidence, Question, Reader, Weights};
-use crate::nn::{Recompute, Tree};
+use crate::nn::{Done, Recompute, Tree};
 
 /// A question, its passages and its answer.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +98,21 @@ pub fn gradients<B: Backward>(
     pass: &Pass,
     grads: &mut Weights<Grad<B>>,
 ) -> Result<Losses> {
+    gradients_done(reader, batch, pass, (grads, &mut |_| {}))
+}
+
+/// [`gradients`], telling `done` of a few at a time as soon as nothing more is added to them: decoder first, then the
+/// encoder's layers from the last to the first. Each that the pass adds to, and is trained, is told of once; which and in
+/// which order depends on the reader, on `pass.memory` and on where passages come from, and not on the questions.
+///
+/// # Errors
+/// As those of [`gradients`].
+pub fn gradients_done<B: Backward>(
+    reader: &Reader<B>,
+    batch: &[Example<'_>],
+    pass: &Pass,
+    (grads, done): (&mut Weights<Grad<B>>, Done<'_, B>),
+) -> Result<Losses> {
     for (i, example) in batch.iter().enumerate() {
         example.check(reader).with_context(|| format!("question {i} of the batch"))?;
     }
@@ -121,12 +136,17 @@ pub fn gradients<B: Backward>(
     let distilled = (pass.distill_scale > 0.0).then(|| distill(reader, &ranked, &joined.groups, (&targets, pass)));
     let distilled = distilled.transpose()?;
 
-    let into = (&mut grads.decoder, &mut *grads.encoder.embedding);
-    let devidence = decoder.teach_backward(be, &reader.config, (taught, &dlogits), &evidence, into);
+    let devidence = decoder.teach_backward(
+        be,
+        &reader.config,
+        (taught, &dlogits),
+        &evidence,
+        (&mut grads.decoder, &mut grads.encoder.embedding, &mut *done),
+    );
     let mut dlive_a = be.zeros(ranked.live_a.rows.rows, reader.config.d_model);
-    read.backward(reader, devidence, (&ranked.live_a, &chosen), (grads, &mut dlive_a));
-    let dh = ranked.backward(reader, distilled.as_ref().map(|d| &d.dscores), dlive_a, grads);
-    joined.backward(reader, &dh, grads);
+    read.backward(reader, devidence, (&ranked.live_a, &chosen), (grads, &mut dlive_a, &mut *done));
+    let dh = ranked.backward(reader, distilled.as_ref().map(|d| &d.dscores), dlive_a, (grads, &mut *done));
+    joined.backward(reader, &dh, (grads, done));
 
     let sum = |values: Vec<B::Wide>| values.into_iter().map(Element::to_f64).sum::<f64>();
     Ok(Losses {
@@ -141,8 +161,8 @@ pub fn gradients<B: Backward>(
 struct Distilled<B: Backward> {
     /// Of each question.
     divergences: B::Buf<B::Wide>,
-    /// `[passages, 1]`.
-    dscores: Mat<B>,
+    /// `[passages]`.
+    dscores: B::Buf<B::Wide>,
 }
 
 /// The distillation, with every passage given to the decoder by itself.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use super::pass::MemoryEncoder;
 use crate::backend::{Backward, Bias, Direction, Dropout, Grad, Join, Mat, Noise, ScorerGrad, Segments, Selection};
 use crate::model::{Encoded, Layers, Passages, Question, Reader, Weights, drop_out, drop_out_again};
-use crate::nn::{EncoderBlock, EncoderSaved, Recompute, encode_backward, encode_saved};
+use crate::nn::{Done, EncoderBlock, EncoderSaved, Recompute, encode_backward, encode_saved};
 
 /// How the layers of a pass run.
 type Run<'a> = (&'a mut Noise, Recompute);
@@ -44,11 +44,11 @@ impl<B: Backward> Alone<B> {
         reader: &Reader<B>,
         ((bias, blocks), segments): (Stack<'_, Mat<B>>, &Segments<B>),
         mut dx: Mat<B>,
-        ((dbias, dblocks), dembedding): (StackMut<'_, Grad<B>>, &mut Grad<B>),
+        ((dbias, dblocks), dembedding, done): (StackMut<'_, Grad<B>>, &mut Grad<B>, Done<'_, B>),
     ) {
         let (be, shape) = (&reader.be, reader.config.shape());
         let bias = shape.bias(bias, Direction::Both);
-        encode_backward(be, &shape, (blocks, self.layers), (segments, bias), (dblocks, dbias, &mut dx));
+        encode_backward(be, &shape, (blocks, self.layers), (segments, bias), ((dblocks, dbias, &mut dx), done));
         drop_out_again(be, &mut dx, self.mask);
         be.embed_bwd(&dx, &self.ids, dembedding);
     }
@@ -58,6 +58,8 @@ impl<B: Backward> Alone<B> {
 pub(super) struct Joined<B: Backward> {
     /// Which passages belong to which question.
     pub groups: Segments<B>,
+    /// Whether the memory encoder does.
+    learns: bool,
     questions: Encoded<B>,
     passages: Encoded<B>,
     /// None where nothing is to be learned from them.
@@ -95,7 +97,7 @@ impl<B: Backward> Joined<B> {
             None => (reader.passages(questions)?, None),
         };
         let groups = Segments::packed(be, questions.iter().map(|question| question.passages.len()));
-        let joined = Self { groups, questions: questions_encoded, passages, question_saved, passage_saved };
+        let joined = Self { groups, learns, questions: questions_encoded, passages, question_saved, passage_saved };
         let (rows, segments) = be.join(joined.operands());
         Ok((Encoded { rows, segments }, joined))
     }
@@ -110,7 +112,8 @@ impl<B: Backward> Joined<B> {
         }
     }
 
-    pub(super) fn backward(self, reader: &Reader<B>, dh: &Mat<B>, grads: &mut Weights<Grad<B>>) {
+    /// From the gradient of what was joined.
+    pub(super) fn backward(self, reader: &Reader<B>, dh: &Mat<B>, (grads, done): (&mut Weights<Grad<B>>, Done<'_, B>)) {
         if self.question_saved.is_none() && self.passage_saved.is_none() {
             return;
         }
@@ -121,20 +124,29 @@ impl<B: Backward> Joined<B> {
             let segments = &self.questions.segments;
             match (&reader.weights.question_encoder, &mut grads.question_encoder) {
                 (Some(own), Some(down)) => {
-                    let into = ((&mut *down.bias, &mut down.blocks[..]), &mut *encoder.embedding);
-                    saved.backward(reader, ((&own.bias, &own.blocks), segments), dquestion, into);
+                    let (from, into) = ((&*own.bias, &own.blocks[..]), (&mut *down.bias, &mut down.blocks[..]));
+                    let embedding = &mut encoder.embedding;
+                    saved.backward(reader, (from, segments), dquestion, (into, embedding, &mut *done));
+                    done(vec![&mut *down.bias]);
                 }
                 _ => {
                     let blocks = &mut encoder.layers.blocks[..memory_layers];
-                    let into = ((&mut *encoder.layers.bias, blocks), &mut *encoder.embedding);
-                    saved.backward(reader, (memory_stack(reader), segments), dquestion, into);
+                    // The passages add to the same layers, if they have not been stored.
+                    let ignored: Done<'_, B> = &mut |_| {};
+                    let done = if self.passage_saved.is_some() { ignored } else { &mut *done };
+                    let (into, embedding) = ((&mut *encoder.layers.bias, blocks), &mut encoder.embedding);
+                    saved.backward(reader, (memory_stack(reader), segments), dquestion, (into, embedding, done));
                 }
             }
         }
         if let Some(saved) = self.passage_saved {
             let blocks = &mut encoder.layers.blocks[..memory_layers];
-            let into = ((&mut *encoder.layers.bias, blocks), &mut *encoder.embedding);
-            saved.backward(reader, (memory_stack(reader), &self.passages.segments), dpassage, into);
+            let (into, embedding) = ((&mut *encoder.layers.bias, blocks), &mut encoder.embedding);
+            let from = (memory_stack(reader), &self.passages.segments);
+            saved.backward(reader, from, dpassage, (into, embedding, &mut *done));
+        }
+        if self.learns {
+            done(vec![&mut *encoder.layers.bias, &mut *encoder.embedding]);
         }
     }
 }
@@ -157,8 +169,8 @@ fn fresh_passages<'a>(questions: &[Question<'a>]) -> Option<Vec<&'a [u32]>> {
 pub(super) struct Ranked<B: Backward> {
     /// What live encoder A made of each question and passage; with a separate reranker, what it was given.
     pub live_a: Encoded<B>,
-    /// `[passages, 1]`.
-    pub scores: Mat<B>,
+    /// `[passages]`.
+    pub scores: B::Buf<B::Wide>,
     /// What the separate reranker made of them.
     reranked: Option<Mat<B>>,
     saved: EncoderSaved<B>,
@@ -185,9 +197,9 @@ impl<B: Backward> Ranked<B> {
     pub(super) fn backward(
         self,
         reader: &Reader<B>,
-        dscores: Option<&Mat<B>>,
+        dscores: Option<&B::Buf<B::Wide>>,
         mut dlive_a: Mat<B>,
-        grads: &mut Weights<Grad<B>>,
+        (grads, done): (&mut Weights<Grad<B>>, Done<'_, B>),
     ) -> Mat<B> {
         let (be, shape, segments) = (&reader.be, reader.config.shape(), &self.live_a.segments);
         let mut separate = self.reranked.as_ref().map(|rows| be.zeros(rows.rows, rows.cols));
@@ -198,20 +210,24 @@ impl<B: Backward> Ranked<B> {
             let dx = separate.as_mut().unwrap_or(&mut dlive_a);
             be.score_bwd(dscores, (rows, segments, reader.scorer()), into, dx);
         }
+        done(grads.scorer_norm.iter_mut().map(|norm| &mut **norm).chain([&mut *grads.scorer]).collect());
         let (bias, blocks) = scoring_stack(reader);
         let within: (_, Bias<'_, B>) = (segments, shape.bias(bias, Direction::Both));
         match (&mut grads.reranker, &mut separate) {
             (Some(own), Some(dx)) => {
-                encode_backward(be, &shape, (blocks, self.saved), within, (&mut own.blocks, &mut own.bias, dx));
+                let into = (&mut own.blocks[..], &mut *own.bias, &mut *dx);
+                encode_backward(be, &shape, (blocks, self.saved), within, (into, &mut *done));
+                done(vec![&mut *own.bias]);
                 be.add(dx, &mut dlive_a);
             }
             _ => {
                 let first = reader.memory_layers();
                 let own = &mut grads.encoder.layers.blocks[first..first + blocks.len()];
                 let into = (own, &mut *grads.live_bias, &mut dlive_a);
-                encode_backward(be, &shape, (blocks, self.saved), within, into);
+                encode_backward(be, &shape, (blocks, self.saved), within, (into, &mut *done));
             }
         }
+        done(vec![&mut *grads.live_bias]);
         dlive_a
     }
 }
@@ -261,18 +277,19 @@ impl<B: Backward> Read<B> {
         reader: &Reader<B>,
         mut drows: Mat<B>,
         (live_a, chosen): (&Encoded<B>, &Selection<B>),
-        (grads, dlive_a): (&mut Weights<Grad<B>>, &mut Mat<B>),
+        (grads, dlive_a, done): (&mut Weights<Grad<B>>, &mut Mat<B>, Done<'_, B>),
     ) {
         let (be, shape) = (&reader.be, reader.config.shape());
         drop_out_again(be, &mut drows, self.mask);
         let mut dx = be.zeros(self.x.rows, self.x.cols);
         let norm = (&self.x, &*reader.weights.encoder.norm, shape.eps);
         be.rms_norm_bwd(&drows, norm, &mut grads.encoder.norm, &mut dx);
+        done(vec![&mut *grads.encoder.norm]);
         let within = (&self.segments, shape.bias(&reader.weights.live_bias, Direction::Both));
         let range = reader.last_layers();
         let blocks = reader.blocks(range.clone());
         let into = (&mut grads.encoder.layers.blocks[range], &mut *grads.live_bias, &mut dx);
-        encode_backward(be, &shape, (blocks, self.saved), within, into);
+        encode_backward(be, &shape, (blocks, self.saved), within, (into, done));
         be.gather_bwd(&dx, &live_a.segments, chosen, dlive_a);
     }
 }

@@ -1,6 +1,8 @@
 //! What is made of logits and of scores.
 
-use glimmer::backend::{Backend, Backward, Grad, Mat, Pool, Scorer, ScorerGrad, Segments};
+use glimmer::backend::{
+    AnswerLogProb, Backend, Backward, Distill, DistillDirection, Grad, Mat, Pool, Scorer, ScorerGrad, Segments,
+};
 use glimmer::cuda::Float;
 use half::bf16;
 
@@ -24,6 +26,33 @@ fn cross_entropy_passes_once() {
     check::<f32>();
 }
 
+/// A warp a question: the log-probabilities of the answers' tokens are read once, and the few numbers a passage that are
+/// made of them a few times.
+#[test]
+fn distillation_reads_log_probabilities_once() {
+    let (counted, questions, passages, answer) = (Counted::<bf16>::new(), 2, 25, 32);
+    let (be, all) = (&counted.be, questions * passages);
+    let (scores, log_probs) = (be.upload(vec![0.5; all]), be.upload(vec![-1.0; all * answer]));
+    let (answers, groups) = (Segments::equal(be, all, answer), Segments::equal(be, questions, passages));
+    let launches = counted.count(|be| {
+        be.distill(Distill {
+            scores: &scores,
+            log_probs: &log_probs,
+            answers: &answers,
+            groups: &groups,
+            temperature: 1.0,
+            direction: DistillDirection::LmRank,
+            answer: AnswerLogProb::Sum,
+            scale: 1.0,
+        })
+    });
+    let [distill] = &launches[..] else { panic!("{} launches", launches.len()) };
+    assert_eq!(distill.grid, [questions as u32, 1, 1]);
+    // Of a passage, besides its tokens: its score, the end of its answer, that answer's log-probability, its gradient.
+    let least = all * 4 * (answer + 1 + 1 + 2 + 1);
+    assert_within("bytes", moved(distill) / least as f64, 1.5);
+}
+
 /// The rows that a score is made of are read once, and so are their gradients, which are written once.
 #[test]
 fn score_bwd_passes_once() {
@@ -32,7 +61,7 @@ fn score_bwd_passes_once() {
     let (n, rows) = (lengths.iter().sum(), Segments::packed(be, lengths));
     let (x, mut dx) = (normal(be, 0, n, d), normal(be, 1, n, d));
     let [weight, norm] = [2, 3].map(|stream| normal(be, stream, 1, d));
-    let (ds, [mut dweight, mut dnorm]) = (normal(be, 4, 2, 1), [(); 2].map(|()| Grad::zeros(be, 1, d)));
+    let (ds, [mut dweight, mut dnorm]) = (be.upload(vec![0.5, -1.0]), [(); 2].map(|()| Grad::zeros(be, 1, d)));
     let launches = counted.count(|be| {
         let scorer = Scorer { weight: &weight, norm: Some(&norm), pool: Pool::Mean, eps: 1e-6 };
         let dscorer = ScorerGrad { weight: &mut dweight, norm: Some(&mut dnorm) };

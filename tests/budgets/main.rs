@@ -6,6 +6,7 @@ mod attention_bwd;
 mod cost;
 mod losses;
 mod measured;
+mod measured_bwd;
 mod products;
 mod report;
 mod rows;

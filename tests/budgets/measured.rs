@@ -19,10 +19,10 @@ pub struct Size {
 }
 
 /// Width of a head.
-const WIDTH: usize = 64;
-const BUCKETS: usize = 32;
-const MAX_DISTANCE: usize = 128;
-const VOCABULARY: usize = 32128;
+pub const WIDTH: usize = 64;
+pub const BUCKETS: usize = 32;
+pub const MAX_DISTANCE: usize = 128;
+pub const VOCABULARY: usize = 32128;
 
 /// Bytes of a number.
 const BYTES: usize = 2;
@@ -34,12 +34,12 @@ pub struct Measured<'a> {
 }
 
 impl Measured<'_> {
-    fn zeros(&self, rows: usize, cols: usize) -> Mat<Cuda<bf16>> {
+    pub fn zeros(&self, rows: usize, cols: usize) -> Mat<Cuda<bf16>> {
         Mat::upload(&self.counted.be, rows, cols, vec![bf16::ZERO; rows * cols])
     }
 
     /// A cost of `numbers` that are read or written, and `useful` multiply-adds.
-    fn cost<R>(
+    pub fn cost<R>(
         &self,
         operation: &'static str,
         shape: String,
@@ -193,9 +193,9 @@ impl Measured<'_> {
         let scorer = Scorer { weight: &weight, norm: Some(&weight), pool: Pool::Mean, eps: 1e-6 };
         let shape = format!("{passages} × {tokens} rows of {d}");
         let score = self.cost("score", shape, (0, (passages * tokens + 2) * d), |be| be.score(&x, &rows, scorer));
-        let (scores, groups) = (self.zeros(passages, 1), Segments::packed(be, [passages]));
+        let (scores, groups) = (be.upload(vec![0.0; passages]), Segments::packed(be, [passages]));
         let choice = format!("{kept} of {passages}");
-        let top_m = self.cost("top_m", choice, (0, passages + 2 * kept), |be| be.top_m(&scores, &groups, kept));
+        let top_m = self.cost("top_m", choice, (0, 2 * (passages + kept)), |be| be.top_m(&scores, &groups, kept));
         let chosen = Selection { index: be.upload((0..kept as u32).collect()), groups: Segments::packed(be, [kept]) };
         let shape = format!("{kept} × {tokens} rows of {d}");
         let gather = self.cost("gather", shape, (0, 2 * kept * tokens * d), |be| be.gather(&x, &rows, &chosen));

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use glimmer::backend::Direction;
 use half::bf16;
 
 use crate::Counted;
 use crate::cost::{Cost, Device};
-use crate::measured::{Measured, Size};
+use crate::measured::{Measured, Size, VOCABULARY, WIDTH};
 
 const BASE: Size = Size { name: "base", d: 768, heads: 12, f: 2048 };
 /// Each with passages to encode: the emulator would take long for more of the widest.
@@ -24,6 +25,8 @@ const SIZES: [(Size, usize); 4] = [
 const ASKED: usize = 48;
 const TOLD: usize = 304;
 const ANSWER: usize = 8;
+/// Tokens of an answer that is learned.
+const LEARNED: usize = 32;
 const READ: usize = 5;
 /// Layers of T5.1.1-base, of the encoder and of the decoder alike.
 const LAYERS: usize = 12;
@@ -75,6 +78,47 @@ fn question(of: &Base<'_>, retrieved: usize, read: usize, (live, rerank): (usize
     parts.push(part("decoder layer, a token", LAYERS * ANSWER, base.decoder_layer(ANSWER, read * tokens)));
     parts.push(part("the rest of a token", ANSWER, vec![base.embed(1), base.rms_norm(1), base.predict(1)]));
     parts
+}
+
+/// The kernels that an encoder's layer launches backward, but for masks.
+fn encoder_layer_bwd(of: &Measured<'_>, segments: usize, tokens: usize) -> Vec<Cost> {
+    let (n, Size { d, heads, f, .. }) = (segments * tokens, of.size);
+    let inner = heads * WIDTH;
+    let project = of.linear_bwd(n, inner, d);
+    let [norm, _, add, _, gate_bwd] = of.rows_bwd(segments, tokens).try_into().ok().expect("five operations");
+    let into = of.linear_bwd(n, f, d);
+    vec![
+        of.linear_bwd(n, d, f),
+        gate_bwd,
+        into.clone(),
+        into,
+        add.clone(),
+        norm.clone(),
+        of.linear_bwd(n, d, inner),
+        of.attention_bwd(segments, (tokens, tokens), Some(Direction::Both)),
+        project.clone(),
+        project.clone(),
+        project,
+        add.clone(),
+        add,
+        norm,
+    ]
+}
+
+/// Everything that training adds, backward.
+fn training(of: &Measured<'_>) -> Vec<Cost> {
+    let (tokens, Size { d, heads, .. }) = (ASKED + TOLD, of.size);
+    let mut costs = encoder_layer_bwd(of, READ, tokens);
+    costs.extend(of.rows_bwd(READ, tokens));
+    costs.extend(of.choice_bwd(ASKED, (25, TOLD), READ));
+    costs.push(of.embed_bwd(TOLD));
+    costs.push(of.linear_bwd(LEARNED, heads * WIDTH, d));
+    costs.push(of.attention_bwd(1, (LEARNED, LEARNED), Some(Direction::Past)));
+    costs.push(of.attention_bwd(1, (LEARNED, READ * tokens), None));
+    costs.push(of.linear_bwd(LEARNED, VOCABULARY, d));
+    costs.extend([of.cross_entropy(LEARNED), of.distill(25, LEARNED)]);
+    costs.extend(of.optimiser());
+    costs
 }
 
 /// A row for each operation that differs from those before it.
@@ -184,7 +228,16 @@ fn report() {
     parts(&mut questions, "LUMEN 10 → 10", &question(&base, 10, 10, (4, 0)));
     parts(&mut questions, "FiD 5 → 5", &question(&base, 5, 5, (12, 0)));
 
-    let text = WORDS.replace("{kernels}\n", &table).replace("{questions}\n", &questions);
+    let mut trained = String::new();
+    kernels(&mut trained, BASE, &training(&base.measured));
+    let mut layers = String::new();
+    let layer = |name, costs| Part { name, times: 1, costs };
+    let (forward, backward) =
+        (base.encoder_layer(READ, ASKED + TOLD), encoder_layer_bwd(&base.measured, READ, ASKED + TOLD));
+    parts(&mut layers, "training", &[layer("layer, forward", forward), layer("layer, backward", backward)]);
+
+    let text = WORDS.replace("{training}\n", &trained).replace("{layers}\n", &layers);
+    let text = text.replace("{kernels}\n", &table).replace("{questions}\n", &questions);
     let text = text.replace("{slots}\n", &slots());
     std::fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/REPORT.md"), text).unwrap();
 }

@@ -106,7 +106,7 @@ fn logits() {
 fn a_choice_is_one_block_a_question() {
     let counted = Counted::<bf16>::new();
     let be = &counted.be;
-    let (scores, groups) = (matrix(be, 50, 1), Segments::equal(be, 2, 25));
+    let (scores, groups) = (be.upload((0..50u8).map(f32::from).collect()), Segments::equal(be, 2, 25));
     let [counters] = &counted.count(|be| be.top_m(&scores, &groups, 5))[..] else { panic!("a launch") };
     assert_eq!(counters.grid, [2, 1, 1]);
     assert_no_excess("top_m", "shared loads", counters.shared_loads);

@@ -167,7 +167,7 @@ fn a_step_of_the_optimiser_moves_the_least_bytes() {
             (Grad::zeros(be, rows, cols), AdafactorState { moments, remainder: Grad::remainder(be, rows, cols) });
         let counters = counted.count(|be| be.adafactor(&mut w, &grad, &mut state, step));
         check_rows(&format!("adafactor, {what},"), cols, rows * cols * bytes, &counters);
-        let counters = counted.count(|be| be.square_sum(&grad).unwrap());
+        let counters = counted.count(|be| be.square_sum(&[&grad]).unwrap());
         check_rows("square_sum", cols, rows * cols * 4, &counters);
     }
 }

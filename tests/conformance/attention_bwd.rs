@@ -5,7 +5,7 @@ use glimmer::backend::{Attend, AttendGrad, Backward, Bias, Direction, Dropout, G
 use crate::common::naive::{self, Matrix};
 use crate::common::naive_bwd::{self, SLOPE_ERROR, slopes, sum};
 use crate::common::{assert_close, assert_rows_close, emulated, tolerance};
-use crate::harness::{Operand, grad, grad_values, mat, normal, operand, steady, values};
+use crate::harness::{Operand, grad, grad_values, mat, normal, steady, values, wide};
 
 const BUCKETS: usize = 32;
 const MAX_DISTANCE: usize = 128;
@@ -187,8 +187,8 @@ pub fn of_rows_that_the_machine_counts_bwd<B: Backward>(be: &B) {
         [of_rows, grad_values(be, &saved.log_sum), grad_values(be, &dtable)].concat()
     };
     let rows = Segments::packed(be, lengths);
-    let scores = operand(be, 1, vec![3.0, 1.0, 2.0, 4.0]);
-    let chosen = be.top_m(&scores.mat, &Segments::packed(be, [4]), 2);
+    let scores = wide(be, vec![3.0, 1.0, 2.0, 4.0]);
+    let chosen = be.top_m(&scores.buf, &Segments::packed(be, [4]), 2);
     let kept = operands.each_ref().map(|x| be.gather(&x.mat, &rows, &chosen).0);
     let kept_rows = be.gather(&operands[0].mat, &rows, &chosen).1;
     let ranges = naive::ranges(&lengths);

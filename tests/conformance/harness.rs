@@ -22,6 +22,18 @@ pub fn operand<B: Backend>(be: &B, cols: usize, data: Vec<f64>) -> Operand<B> {
     Operand { mat: Mat::upload(be, data.len() / cols, cols, host), plain }
 }
 
+/// A run of the machine's wide numbers, and the same in f64 as a column.
+pub struct Wide<B: Backend> {
+    pub buf: B::Buf<B::Wide>,
+    pub plain: Matrix,
+}
+
+/// These numbers, rounded to the machine's wide ones.
+pub fn wide<B: Backend>(be: &B, data: Vec<f64>) -> Wide<B> {
+    let buf = be.upload(data.iter().map(|&x| B::Wide::from_f64(x)).collect());
+    Wide { buf, plain: Matrix { cols: 1, data: data.into_iter().map(round::<B::Wide>).collect() } }
+}
+
 /// Normally distributed numbers; another `stream` gives others.
 pub fn normal<B: Backend>(be: &B, stream: u64, (rows, cols): (usize, usize), deviation: f64) -> Operand<B> {
     let draw = |i| deviation * random::normal(11, stream, i);
@@ -58,7 +70,7 @@ pub fn grad_values<B: Backward>(be: &B, grad: &Grad<B>) -> Vec<f64> {
     wide_values(be, &grad.buf)
 }
 
-pub fn wide_values<B: Backward>(be: &B, buf: &B::Buf<B::Wide>) -> Vec<f64> {
+pub fn wide_values<B: Backend>(be: &B, buf: &B::Buf<B::Wide>) -> Vec<f64> {
     be.download(buf).unwrap().into_iter().map(Element::to_f64).collect()
 }
 

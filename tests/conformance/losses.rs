@@ -6,7 +6,7 @@ use glimmer::train::distill_loss;
 use crate::common::naive::{self, Matrix, ranges, softmax};
 use crate::common::naive_bwd::{SLOPE_ERROR, slopes};
 use crate::common::{assert_close, assert_rows_close, tolerance};
-use crate::harness::{Operand, ids, mat, normal, operand, steady, values, wide_values};
+use crate::harness::{Wide, ids, mat, normal, operand, steady, values, wide, wide_values};
 
 /// Log-probabilities and the gradient.
 fn found<B: Backward>(be: &B, logits: &Matrix, targets: &[u32], scale: f64) -> (Vec<f64>, Vec<f64>) {
@@ -56,8 +56,8 @@ const ANSWERS: [usize; 10] = [3, 3, 3, 1, 7, 7, 2, 0, 4, 4];
 const GROUPS: [usize; 5] = [3, 0, 1, 2, 4];
 
 struct Case<B: Backward> {
-    scores: Operand<B>,
-    log_probs: Operand<B>,
+    scores: Wide<B>,
+    log_probs: Wide<B>,
     temperature: f64,
     direction: DistillDirection,
     answer: AnswerLogProb,
@@ -66,12 +66,11 @@ struct Case<B: Backward> {
 impl<B: Backward> Case<B> {
     /// Losses and the gradient of 0.7 times their sum.
     fn found(&self, be: &B) -> (Vec<f64>, Vec<f64>) {
-        let log_probs = crate::harness::grad(be, &self.log_probs.plain).buf;
         let (answers, groups) = (Segments::packed(be, ANSWERS), Segments::packed(be, GROUPS));
         steady("distill", || {
             let (losses, dscores) = be.distill(Distill {
-                scores: &self.scores.mat,
-                log_probs: &log_probs,
+                scores: &self.scores.buf,
+                log_probs: &self.log_probs.buf,
                 answers: &answers,
                 groups: &groups,
                 temperature: self.temperature,
@@ -79,7 +78,7 @@ impl<B: Backward> Case<B> {
                 answer: self.answer,
                 scale: 0.7,
             });
-            (wide_values(be, &losses), values(be, &dscores))
+            (wide_values(be, &losses), wide_values(be, &dscores))
         })
     }
 
@@ -100,16 +99,16 @@ pub fn distill<B: Backward>(be: &B) {
     for direction in [DistillDirection::LmRank, DistillDirection::RankLm] {
         for answer in [AnswerLogProb::Sum, AnswerLogProb::Mean] {
             for temperature in [1.0, 0.3] {
-                let scores = normal(be, 0, (ANSWERS.len(), 1), 1.0);
+                let scores = wide(be, normal(be, 0, (ANSWERS.len(), 1), 1.0).plain.data);
                 let log_probs = normal(be, 1, (ANSWERS.iter().sum(), 1), 1.0).plain.map(|x| -x.abs());
-                let log_probs = operand(be, 1, log_probs.data);
+                let log_probs = wide(be, log_probs.data);
                 let case = Case { scores, log_probs, temperature, direction, answer };
                 let (losses, dscores) = case.found(be);
                 let what = format!("distill {direction:?} {answer:?} at {temperature}");
                 let bound = tolerance::<B::Wide>(10);
                 assert_close(&what, &losses, &case.wanted(&case.scores.plain), bound);
                 let wanted = slopes(&case.scores.plain, |s| 0.7 * case.wanted(s).iter().sum::<f64>());
-                assert_close(&what, &dscores, &wanted.data, tolerance::<B::Elem>(10) + 100.0 * SLOPE_ERROR);
+                assert_close(&what, &dscores, &wanted.data, bound + 100.0 * SLOPE_ERROR);
             }
         }
     }
@@ -124,8 +123,8 @@ pub fn distill_of_equal_distributions<B: Backward>(be: &B) {
             .iter()
             .zip(&scores)
             .flat_map(|(&count, score)| (0..count).map(move |t| if t == 0 { score - 4.0 } else { 0.0 }));
-        let log_probs = operand(be, 1, tokens.collect());
-        let scores = operand(be, 1, scores);
+        let log_probs = wide(be, tokens.collect());
+        let scores = wide(be, scores);
         let case = Case { scores, log_probs, temperature: 2.0, direction, answer: AnswerLogProb::Sum };
         let (losses, dscores) = case.found(be);
         let largest = losses.iter().chain(&dscores).fold(0.0, |m: f64, x| m.max(x.abs()));
@@ -136,8 +135,8 @@ pub fn distill_of_equal_distributions<B: Backward>(be: &B) {
 /// Where probabilities vanish, gradients are still numbers.
 pub fn distill_of_far_scores<B: Backward>(be: &B) {
     for direction in [DistillDirection::LmRank, DistillDirection::RankLm] {
-        let scores = operand(be, 1, (0..ANSWERS.len()).map(|i| 1e4 * i as f64).collect());
-        let log_probs = operand(be, 1, (0..ANSWERS.iter().sum()).map(|i| -1e3 * i as f64).collect());
+        let scores = wide(be, (0..ANSWERS.len()).map(|i| 1e4 * i as f64).collect());
+        let log_probs = wide(be, (0..ANSWERS.iter().sum()).map(|i| -1e3 * i as f64).collect());
         let case = Case { scores, log_probs, temperature: 0.1, direction, answer: AnswerLogProb::Sum };
         let (losses, dscores) = case.found(be);
         assert_close("far scores", &losses, &case.wanted(&case.scores.plain), tolerance::<B::Wide>(10));

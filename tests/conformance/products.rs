@@ -4,7 +4,7 @@ use glimmer::backend::{Backend, Mat, Segments};
 
 use crate::common::naive::Matrix;
 use crate::common::{assert_close, assert_rows_close, naive, tolerance};
-use crate::harness::{normal, operand, steady, values};
+use crate::harness::{normal, operand, steady, values, wide};
 use crate::predict::predicted;
 
 /// Rows, inputs, outputs. Products of few rows and of many are different code, on either side of 8.
@@ -149,8 +149,8 @@ pub fn of_rows_that_the_machine_counts<B: Backend>(be: &B) {
         let w = [1, 2].map(|stream| normal(be, stream, (f, d), 0.2));
         let square = normal(be, 3, (d, d), 0.2);
         let rows = Segments::packed(be, lengths);
-        let scores = operand(be, 1, vec![3.0, 1.0, 2.0, 4.0]);
-        let chosen = be.top_m(&scores.mat, &Segments::packed(be, [4]), 2);
+        let scores = wide(be, vec![3.0, 1.0, 2.0, 4.0]);
+        let chosen = be.top_m(&scores.buf, &Segments::packed(be, [4]), 2);
         let kept = || be.gather(&x.mat, &rows, &chosen).0;
 
         let ranges = naive::ranges(&lengths);

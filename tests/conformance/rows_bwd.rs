@@ -5,7 +5,7 @@ use glimmer::backend::{Backward, Element, Grad, Join, Noise, Pool, Scorer, Score
 use crate::common::naive::{self, dot};
 use crate::common::naive_bwd::{SLOPE_ERROR, slopes, sum};
 use crate::common::{assert_close, round, tolerance};
-use crate::harness::{grad, grad_values, ids, mat, normal, steady, values};
+use crate::harness::{grad, grad_values, ids, mat, normal, steady, values, wide};
 
 /// Sizes on either side of those of a pass's tasks.
 const LENGTHS_OF_PASSES: [(usize, usize); 5] = [(0, 3), (1, 1), (7, 33), (128, 128), (129, 257)];
@@ -22,7 +22,7 @@ pub fn passes<B: Backward>(be: &B) {
         });
         assert_eq!(found, x.plain.zip(&y.plain, |x, y| round::<B::Elem>(x + y)).data);
         let mut g = grad(be, &x.plain);
-        let found = steady("square_sum", || be.square_sum(&g).unwrap());
+        let found = steady("square_sum", || be.square_sum(&[&g]).unwrap());
         assert_close("square_sum", &[found], &[dot(&x.plain.data, &x.plain.data)], tolerance::<f64>(rows * cols));
         be.clear(&mut g);
         assert_eq!(grad_values(be, &g), vec![0.0; rows * cols]);
@@ -132,6 +132,7 @@ pub fn score_bwd<B: Backward>(be: &B) {
     for d in [1, 5, 33] {
         let rows = Segments::packed(be, lengths);
         let (x, ds) = (normal(be, 0, (lengths.iter().sum(), d), 1.0), normal(be, 1, (lengths.len(), 1), 1.0));
+        let ds = wide(be, ds.plain.data);
         let [weight, norm, weight_start, norm_start] = [2, 3, 4, 5].map(|stream| normal(be, stream, (1, d), 1.0));
         let x_start = normal(be, 6, (lengths.iter().sum(), d), 1.0).plain;
         let eps = 0.3;
@@ -142,7 +143,7 @@ pub fn score_bwd<B: Backward>(be: &B) {
                 let (mut dweight, mut dnorm) = (grad(be, &weight_start.plain), grad(be, &norm_start.plain));
                 let scorer = Scorer { weight: &weight.mat, norm: normed.then_some(&norm.mat), pool, eps };
                 let dscorer = ScorerGrad { weight: &mut dweight, norm: normed.then_some(&mut dnorm) };
-                be.score_bwd(&ds.mat, (&x.mat, &rows, scorer), dscorer, &mut dx);
+                be.score_bwd(&ds.buf, (&x.mat, &rows, scorer), dscorer, &mut dx);
                 [values(be, &dx), grad_values(be, &dweight), grad_values(be, &dnorm)]
             });
             let loss = |x: &naive::Matrix, weight: &naive::Matrix, norm: &naive::Matrix| {
@@ -165,5 +166,11 @@ pub fn square_sum_of_many<B: Backward>(be: &B) {
     let n = 300_000;
     let g = Grad { rows: n, cols: 1, buf: be.upload(vec![B::Wide::from_f64(1.0 / 3.0); n]) };
     let third = B::Wide::from_f64(1.0 / 3.0).to_f64();
-    assert_close("square_sum", &[be.square_sum(&g).unwrap()], &[third * third * n as f64], 1e-10);
+    let wanted = third * third * n as f64;
+    assert_close("square_sum", &[be.square_sum(&[&g]).unwrap()], &[wanted], 1e-10);
+    let few = Grad { rows: 1, cols: 5, buf: be.upload(vec![B::Wide::from_f64(2.0); 5]) };
+    let none = Grad { rows: 0, cols: 5, buf: be.upload(Vec::new()) };
+    let found = [be.square_sum(&[&few, &g, &none, &few, &g]).unwrap(), be.square_sum(&[&none]).unwrap()];
+    assert_close("square_sum of several", &found, &[2.0 * wanted + 40.0, 0.0], 1e-10);
+    assert_eq!(be.square_sum(&[]).unwrap(), 0.0);
 }

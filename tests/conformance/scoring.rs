@@ -3,7 +3,7 @@
 use glimmer::backend::{Backend, Pool, Scorer, Segments};
 
 use crate::common::{assert_close, assert_rows_close, naive, tolerance};
-use crate::harness::{normal, operand, steady, values};
+use crate::harness::{normal, steady, values, wide, wide_values};
 
 const LENGTHS: [usize; 8] = [1, 7, 0, 300, 2, 31, 0, 700];
 
@@ -16,11 +16,11 @@ pub fn score<B: Backend>(be: &B) {
             let what = format!("score by {pool:?}, norm {normed}, of width {d}");
             let found = steady(&what, || {
                 let norm = normed.then_some(&scale.mat);
-                values(be, &be.score(&x.mat, &rows, Scorer { weight: &weight.mat, norm, pool, eps: 1e-6 }))
+                wide_values(be, &be.score(&x.mat, &rows, Scorer { weight: &weight.mat, norm, pool, eps: 1e-6 }))
             });
             let norm = normed.then_some((&scale.plain.data[..], 1e-6));
             let wanted = naive::score(&x.plain, &LENGTHS, &weight.plain.data, pool, norm);
-            assert_close(&what, &found, &wanted, tolerance::<B::Elem>(d + 700));
+            assert_close(&what, &found, &wanted, tolerance::<B::Wide>(d + 700));
             assert_eq!([found[2], found[6]], [0.0; 2], "{what}: segments without rows");
         }
     }
@@ -38,10 +38,10 @@ pub fn mean_pool<B: Backend>(be: &B) {
 
 /// The chosen, group by group.
 fn chosen<B: Backend>(be: &B, scores: &[f64], groups: &[usize], m: usize) -> Vec<Vec<u32>> {
-    let scores = operand(be, 1, scores.to_vec());
+    let scores = wide(be, scores.to_vec());
     let groups = Segments::packed(be, groups.to_vec());
     let (index, offsets) = steady("top_m", || {
-        let selection = be.top_m(&scores.mat, &groups, m);
+        let selection = be.top_m(&scores.buf, &groups, m);
         (be.download(&selection.index).unwrap(), be.download(&selection.groups.offsets).unwrap())
     });
     offsets.windows(2).map(|w| index[w[0] as usize..w[1] as usize].to_vec()).collect()

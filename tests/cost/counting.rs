@@ -161,19 +161,19 @@ impl Backend for Counting {
         own(o)
     }
 
-    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Mat<Self> {
+    fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Buffer<f64> {
         self.count(&[rows.count, scorer.weight.rows, scorer.weight.cols]);
         let (weight, norm) = (mat(scorer.weight), scorer.norm.map(mat));
         let scorer = Scorer { weight: &weight, norm: norm.as_ref(), pool: scorer.pool, eps: scorer.eps };
-        own(self.inner.score(&mat(x), &segments(rows), scorer))
+        self.inner.score(&mat(x), &segments(rows), scorer)
     }
 
     fn mean_pool(&self, x: &Mat<Self>, rows: &Segments<Self>) -> Mat<Self> {
         own(self.inner.mean_pool(&mat(x), &segments(rows)))
     }
 
-    fn top_m(&self, scores: &Mat<Self>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
-        let Selection { index, groups } = self.inner.top_m(&mat(scores), &segments(groups), m);
+    fn top_m(&self, scores: &Buffer<f64>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
+        let Selection { index, groups } = self.inner.top_m(scores, &segments(groups), m);
         Selection { index, groups: own_segments(groups) }
     }
 

@@ -15,7 +15,7 @@ fn follows_the_choice<E: Float>() {
     let x = Mat::upload(&be, total, d, plain.iter().map(|&x| E::from_f64(x)).collect());
     let rows = Segments::packed(&be, lengths);
     let groups = Segments::packed(&be, [1, 0, 7, 1]);
-    let scores = Mat::upload(&be, 9, 1, (0..9).map(|i| E::from_f64(f64::from(i * 5 % 9))).collect());
+    let scores = be.upload((0..9u8).map(|i| f32::from(i * 5 % 9)).collect());
     let chosen = be.top_m(&scores, &groups, 5);
     let wanted = [0, 7, 5, 3, 1, 6, 8];
     assert_eq!(be.download(&chosen.index).unwrap(), wanted);

@@ -21,7 +21,7 @@ fn settings(world: &World, steps: u64) -> Settings {
     }
 }
 
-fn without_dev(world: &World) -> Vec<glimmer::experiment::TaskFiles> {
+pub fn without_dev(world: &World) -> Vec<glimmer::experiment::TaskFiles> {
     let mut tasks = world.settings().tasks;
     tasks.iter_mut().for_each(|task| task.dev = None);
     tasks

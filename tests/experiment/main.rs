@@ -13,4 +13,6 @@ mod optimiser;
 mod pretraining;
 mod refusals;
 mod resume;
+#[cfg(unix)]
+mod together;
 mod world;

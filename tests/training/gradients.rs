@@ -5,7 +5,7 @@ use glimmer::cpu::Cpu;
 use glimmer::model::{Glimmer, Question, Reader, Weights};
 use glimmer::nn::{Recompute, Tree};
 use glimmer::random;
-use glimmer::train::{Example, Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+use glimmer::train::{Example, Losses, MemoryEncoder, Pass, Trained, gradients, gradients_done, zero_gradients};
 
 use crate::tiny::{LAYERS, cut, question, reader, slices, texts, values};
 
@@ -147,6 +147,35 @@ fn a_frozen_memory_encoder_has_no_gradient_and_the_rest_has_the_same() {
             assert!(trained.buf.iter().any(|&g| g != 0.0), "{}", spec.name);
         } else if spec.name != "shared.weight" {
             assert!(frozen.buf[..] == trained.buf[..], "{}", spec.name);
+        }
+    }
+}
+
+/// Whoever adds up the gradients of several processes is told of each once, when it is what it stays.
+#[test]
+fn gradients_are_told_of_when_they_are_done() {
+    let batch = Batch::new();
+    for (what, glimmer) in cuts() {
+        for memory in [MemoryEncoder::Trained, MemoryEncoder::Frozen] {
+            let reader = reader::<f64>(glimmer.clone(), 3);
+            let pass = Pass { memory, distill_scale: 0.4, ..LM };
+            let (mut grads, mut told) = (zero_gradients(&reader).unwrap(), Vec::new());
+            let mut done = |bucket: Vec<&mut Grad<Machine>>| {
+                told.extend(bucket.into_iter().map(|grad| (grad.buf.as_ptr(), grad.buf.to_vec())));
+            };
+            batch.with(|examples| gradients_done(&reader, examples, &pass, (&mut grads, &mut done))).unwrap();
+            assert_eq!(told[0].0, grads.decoder.head.buf.as_ptr(), "the last of the forward pass is the first");
+            let trained = Trained::of(&reader.config, &reader.glimmer, memory);
+            let specs = Weights::spec(&reader.config, &reader.glimmer);
+            for ((spec, grad), trained) in specs.leaves().into_iter().zip(grads.leaves()).zip(trained.leaves()) {
+                let name = format!("{what}, {memory:?}: {}", spec.name);
+                let of: Vec<_> = told.iter().filter(|(place, _)| *place == grad.buf.as_ptr()).collect();
+                match &of[..] {
+                    [] => assert!(!trained || grad.buf.iter().all(|&g| g == 0.0), "{name} is not told of"),
+                    [(_, values)] => assert!(values[..] == grad.buf[..], "{name} is told of too early"),
+                    _ => panic!("{name} is told of {} times", of.len()),
+                }
+            }
         }
     }
 }
