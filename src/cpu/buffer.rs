@@ -118,7 +118,6 @@ impl<T> Buffer<T> {
 }
 
 /// The values, which a packed weight has not: it is an operand of products, and of nothing else.
-
 impl<T> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {

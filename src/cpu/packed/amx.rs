@@ -16,7 +16,10 @@ pub(super) fn is_permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
     const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
     const XFEATURE_XTILEDATA: u64 = 18;
-    if __cpuid(0).eax < 7 || __cpuid_count(7, 0).edx & NEEDED != NEEDED {
+    // SAFETY: every processor of this architecture has the instruction.
+    #[allow(unused_unsafe, reason = "safe only in Rust newer than the oldest that this crate is for")]
+    let (highest, features) = unsafe { (__cpuid(0).eax, __cpuid_count(7, 0).edx) };
+    if highest < 7 || features & NEEDED != NEEDED {
         return false;
     }
     let mut answer = ARCH_PRCTL;

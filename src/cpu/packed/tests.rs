@@ -1,5 +1,4 @@
 use super::*;
-use crate::random;
 
 /// Rows, inner dimension, outputs: either side of every edge of words, lines, slabs, panels and tasks.
 const SIZES: [(usize, usize, usize); 16] = [
@@ -21,8 +20,14 @@ const SIZES: [(usize, usize, usize); 16] = [
     (300, 256, 64),
 ];
 
+/// Nearly normally distributed numbers: sums of twelve even ones. Another `stream` gives others.
 fn normal(stream: u64, len: usize, deviation: f64) -> Vec<f32> {
-    (0..len as u64).map(|i| (deviation * random::normal(3, stream, i)) as f32).collect()
+    let mut state = stream.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+    let mut even = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 11) as f64 / (1u64 << 53) as f64
+    };
+    (0..len).map(|_| (deviation * ((0..12).map(|_| even()).sum::<f64>() - 6.0)) as f32).collect()
 }
 
 /// The products of `x` with each weight, by themselves.
