@@ -5,7 +5,7 @@
 //! | [`Settings`], [`Plan`] | an experiment, as one JSON file; where its files are |
 //! | [`Data`] | examples, each a function of the seed and its number |
 //! | [`SpanCorruption`] | T5's pretraining objective |
-//! | [`Trainer`] | the run: it can be interrupted or killed at any moment, and goes on bit for bit |
+//! | [`Trainer`] | the run, of one process or several: it may be stopped or killed at any moment, and goes on bit for bit |
 //! | [`Line`], [`read_log`], [`plot_run`] | what it says of itself |
 //!
 //! A run's folder holds

@@ -3,6 +3,8 @@
 use std::ffi::c_int;
 use std::fmt;
 use std::sync::Arc;
+use std::thread::sleep;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use cudarc::driver::{CudaStream, DriverError};
@@ -13,6 +15,10 @@ use super::probe::Failed;
 use super::queue::Queue;
 use super::{Cuda, Float};
 use crate::backend::{AllReduce, Grad, Member};
+
+/// How often, and how many times, the end of the last sums is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOKS: usize = 200;
 
 /// NCCL's communicator of this process, and the stream in which it works.
 struct Nccl {
@@ -82,9 +88,19 @@ impl<E: Float> AllReduce<Cuda<E>> for Nccl {
 }
 
 impl Drop for Nccl {
+    /// The last sums end at once, unless a process has gone that others wait for: then this one goes, too.
     fn drop(&mut self) {
+        let ended = (0..LOOKS).any(|_| {
+            let is_idle = self.queue.is_idle(&self.stream);
+            if !is_idle {
+                sleep(LOOK_AGAIN);
+            }
+            is_idle
+        });
         // SAFETY: made once, and not used any more. Who could be told of a failure is gone.
-        let _ = unsafe { result::comm_destroy(self.communicator) };
+        let _ = unsafe {
+            if ended { result::comm_destroy(self.communicator) } else { result::comm_abort(self.communicator) }
+        };
     }
 }
 

@@ -159,6 +159,12 @@ impl Queue {
         self.stream.join(other)
     }
 
+    /// Whether all that was to be done in `other` is done.
+    pub(super) fn is_idle(&self, other: &CudaStream) -> bool {
+        // SAFETY: the stream is open as long as it is borrowed.
+        self.context.bind_to_thread().is_ok() && unsafe { sys::cuStreamQuery(other.cu_stream()) }.result().is_ok()
+    }
+
     /// Waits for everything so far.
     pub(super) fn wait(&self) -> Result<(), DriverError> {
         let stream = self.stream()?;

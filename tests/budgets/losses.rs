@@ -26,8 +26,8 @@ fn cross_entropy_passes_once() {
     check::<f32>();
 }
 
-/// A warp a question: the log-probabilities of the answers' tokens are read once, and the few numbers a passage that are
-/// made of them a few times.
+/// A warp a question: the log-probabilities of the answers' tokens are read once. As much again are the few numbers of each
+/// passage, of which some are read by themselves, a sector each, and some several times.
 #[test]
 fn distillation_reads_log_probabilities_once() {
     let (counted, questions, passages, answer) = (Counted::<bf16>::new(), 2, 25, 32);
@@ -50,7 +50,7 @@ fn distillation_reads_log_probabilities_once() {
     assert_eq!(distill.grid, [questions as u32, 1, 1]);
     // Of a passage, besides its tokens: its score, the end of its answer, that answer's log-probability, its gradient.
     let least = all * 4 * (answer + 1 + 1 + 2 + 1);
-    assert_within("bytes", moved(distill) / least as f64, 1.5);
+    assert_within("bytes", moved(distill) / least as f64, 2.0);
 }
 
 /// The rows that a score is made of are read once, and so are their gradients, which are written once.

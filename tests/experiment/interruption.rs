@@ -29,7 +29,7 @@ fn undisturbed(world: &World) -> Duration {
     started.elapsed()
 }
 
-fn wait_for_step(world: &World, child: &mut Child, output: &str) {
+pub fn wait_for_step(world: &World, child: &mut Child, output: &str) {
     let log = world.path(output).join("log.jsonl");
     while std::fs::read(&log).map_or(0, |text| text.len()) < 500 {
         assert!(child.try_wait().unwrap().is_none(), "it ended early");

@@ -1,6 +1,7 @@
 //! Several processes that train one reader, as threads and as processes.
 
 use std::net::TcpListener;
+use std::process::{Child, Command};
 
 use glimmer::backend::{Backward, Element};
 use glimmer::cpu::{Cpu, Real};
@@ -12,7 +13,7 @@ use glimmer::train::Together;
 use half::bf16;
 
 use crate::emulated;
-use crate::interruption::train;
+use crate::interruption::{train, wait_for_step};
 use crate::machines::without_dev;
 use crate::process::{Ran, run};
 use crate::world::{World, count, every};
@@ -167,6 +168,42 @@ fn address() -> String {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
+/// Two processes on one experiment, the first and the second.
+fn two(world: &World, output: &str) -> [Child; 2] {
+    let address = address();
+    ["0", "1"].map(|rank| {
+        let mut command = train(world, output);
+        command.args(["--backend", "cpu", "--threads", "1", "--ranks", "2", "--rank", rank, "--rendezvous", &address]);
+        command.spawn().unwrap()
+    })
+}
+
+fn ended(children: [Child; 2]) -> [Ran; 2] {
+    children.map(|child| Ran::of(child.wait_with_output().unwrap()))
+}
+
+/// Whichever is told to stop, all do, behind the same step.
+#[test]
+fn a_ctrl_c_to_one_stops_all_and_they_go_on() {
+    let world = World::new();
+    let settings = Settings { steps: 120, save_every: every(50), evaluate_every: every(50), ..world.settings() };
+    Settings { log_every: every(2), ..settings }.write(&world.path("experiment.json")).unwrap();
+    for ran in ended(two(&world, "whole")) {
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+    let mut children = two(&world, "stopped");
+    wait_for_step(&world, &mut children[0], "stopped");
+    let told = Command::new("kill").args(["-INT", &children[1].id().to_string()]).status().unwrap();
+    assert!(told.success());
+    let [first, second] = ended(children);
+    assert_eq!((first.code, second.code), (Some(0), Some(130)), "{}\n{}", first.err, second.err);
+    assert!(first.err.contains("stopped after step "), "{}", first.err);
+    for ran in ended(two(&world, "stopped")) {
+        assert_eq!(ran.code, Some(0), "{}", ran.err);
+    }
+    world.assert_same("whole", "stopped");
+}
+
 #[test]
 fn the_program_trains_as_several_processes() {
     let world = World::new();
@@ -174,14 +211,7 @@ fn the_program_trains_as_several_processes() {
     Settings { dropout: Some(0.0), ..settings }.write(&world.path("experiment.json")).unwrap();
     let alone = run(train(&world, "alone").args(["--backend", "cpu"]));
     assert_eq!(alone.code, Some(0), "{}", alone.err);
-    let address = address();
-    let spawn = |rank: &str| {
-        let mut command = train(&world, "together");
-        command.args(["--backend", "cpu", "--threads", "1", "--ranks", "2", "--rank", rank, "--rendezvous", &address]);
-        command.spawn().unwrap()
-    };
-    let (second, first) = (spawn("1"), spawn("0"));
-    let [first, second] = [first, second].map(|child| Ran::of(child.wait_with_output().unwrap()));
+    let [first, second] = ended(two(&world, "together"));
     assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n{}", first.err, second.err);
     assert!(first.err.contains("best at step 3") && second.err.contains("machine of process 1"), "{}", second.err);
     assert!(!second.err.contains("dev score"), "{}", second.err);
@@ -205,7 +235,7 @@ fn the_program_refuses_what_cannot_be_several_processes() {
 }
 
 #[test]
-#[ignore = "needs NCCL, and where it is NVIDIA's, two devices: GLIMMER_TEST_ON=gpu cargo test --test experiment -- --ignored nccl"]
+#[ignore = "needs NCCL and, of NVIDIA's, two devices: GLIMMER_TEST_ON=gpu cargo test --test experiment -- --ignored nccl"]
 fn devices_add_up_by_nccl() {
     let world = World::new();
     let settings = Settings { steps: 3, evaluate_every: every(1000), tasks: without_dev(&world), ..world.settings() };
