@@ -112,7 +112,7 @@ pub(super) fn bf16_panel(x: &[f32], inner: usize, steps: &mut [[Slab; PARTS]]) {
     }
 }
 
-/// [`bf16::parts`](super::bf16::parts) of 16 numbers.
+/// The three parts of each of 16 numbers, as `bf16::panel` has them.
 #[target_feature(enable = "avx512f")]
 #[inline]
 fn parts(x: __m512) -> [__m512; PARTS] {
