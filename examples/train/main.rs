@@ -47,6 +47,9 @@ fn run(args: &Args) -> Result<()> {
         .num_threads(args.threads.map_or(0, usize::from))
         .build_global()
         .context("cannot start the threads")?;
+    if let Some(address) = &args.rendezvous {
+        say(&format!("meeting the other processes at {address}"));
+    }
     args.machine.run(Train { plan, processes: args.processes()?, sums: args.sums })
 }
 

@@ -1,7 +1,7 @@
 //! Processes that work on one thing, on one host or on many.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -182,12 +182,11 @@ fn greeted(mut stream: &TcpStream) -> std::io::Result<(usize, usize)> {
 
 /// Another process's side: a connection to the first, which may not be there yet.
 fn connect(address: &str, rank: usize, size: usize) -> Result<TcpStream> {
+    let places = address.to_socket_addrs().with_context(|| format!("{address} is no address: give a host and a port"))?;
+    let places: Vec<_> = places.collect();
     let mut stream = loop {
-        match TcpStream::connect(address) {
+        match TcpStream::connect(&places[..]) {
             Ok(stream) => break stream,
-            Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                return Err(error).with_context(|| format!("{address} is no address: give a host and a port"));
-            }
             Err(error) if interrupted() => {
                 bail!("stopped while waiting for process 0 at {address} (the last attempt: {error})")
             }
@@ -261,5 +260,7 @@ mod tests {
         assert!(refused(&[(0, 3)]).contains("number 0 of 3"));
         let error = Processes::meet("127.0.0.1:0", 2, 2).err().unwrap().to_string();
         assert!(error.contains("numbered from 0"), "{error}");
+        let error = Processes::meet("here", 1, 2).err().unwrap().to_string();
+        assert!(error.contains("here is no address"), "{error}");
     }
 }
