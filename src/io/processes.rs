@@ -182,7 +182,8 @@ fn greeted(mut stream: &TcpStream) -> std::io::Result<(usize, usize)> {
 
 /// Another process's side: a connection to the first, which may not be there yet.
 fn connect(address: &str, rank: usize, size: usize) -> Result<TcpStream> {
-    let places = address.to_socket_addrs().with_context(|| format!("{address} is no address: give a host and a port"))?;
+    let places =
+        address.to_socket_addrs().with_context(|| format!("{address} is no address: give a host and a port"))?;
     let places: Vec<_> = places.collect();
     let mut stream = loop {
         match TcpStream::connect(&places[..]) {
