@@ -6,8 +6,8 @@
 Every program is a process that waits while the others work. A round is one run of each, in turn, after two that do not
 count; what is printed are medians over the rounds, the range, and the median over the rounds of how many times as long as
 glimmer's f32 each took in the same round. `encode`: 8 segments of 352 tokens through the encoder. `decode`: keys and values of
-those 2,816 tokens for the decoder, then 16 tokens; CTranslate2's is of the 16 steps alone. `train`: a step, forward and
-backward without the optimiser, of a FiD that reads 8 passages, without dropout or at a rate of 0.1.
+those 2,816 tokens for the decoder, then 16 tokens. `train`: a step, forward and backward without the optimiser, of a FiD
+that reads 8 passages, without dropout or at a rate of 0.1.
 """
 import argparse
 import json
@@ -32,7 +32,7 @@ TRAINERS = {"glimmer", "pytorch"}
 # Who does what, and how it is asked to.
 JOBS = {
     "encode": ("encode", set(ALL)),
-    "decode": ("decode", {*OURS, "pytorch", "pytorch-bf16", "ctranslate2", "ctranslate2-int8"}),
+    "decode": ("decode", {*OURS, "pytorch", "pytorch-bf16"}),
     "train": ("train 0", TRAINERS),
     "train-dropout": ("train 0.1", TRAINERS),
 }

@@ -4,6 +4,7 @@ Says `ready`, then answers each line of its input with the seconds that it took:
 with dropout at that rate, forward and backward, without the optimiser), `save FILE` (the encoder's last result, f32 in
 row-major order).
 """
+import contextlib
 import pathlib
 import sys
 import time
@@ -59,55 +60,35 @@ class PyTorchBf16(PyTorch):
 
 
 class CTranslate2:
-    """The encoder as CTranslate2's encoder-only model, which it has no converter for; the decoder as a translation of all
-    tokens at once, of which only the difference between 17 and 1 tokens counts: 16 steps without keys and values."""
+    """The encoder as CTranslate2's encoder-only model, which it has no converter for. Its decoder comes with an encoder
+    over all tokens at once, which takes far longer, so that a difference of times would say nothing of it."""
     type = "float32"
 
     def __init__(self, folder, threads):
         import ctranslate2
-        encoder, translator = (pathlib.Path(folder) / f"ctranslate2-{part}" for part in ("encoder", "translator"))
-        if not translator.exists():
-            self.convert(folder, encoder, translator)
-        options = dict(device="cpu", compute_type=self.type, inter_threads=1, intra_threads=threads)
-        self.encoder = ctranslate2.Encoder(str(encoder), **options)
-        self.translator = ctranslate2.Translator(str(translator), **options)
+        encoder = pathlib.Path(folder) / "ctranslate2-encoder"
+        if not encoder.exists():
+            self.convert(folder, encoder)
+        self.encoder = ctranslate2.Encoder(
+            str(encoder), device="cpu", compute_type=self.type, inter_threads=1, intra_threads=threads)
         self.ids = token_ids().tolist()
 
     @staticmethod
-    def convert(folder, encoder, translator):
+    def convert(folder, place):
         from ctranslate2.converters.transformers import T5Loader
         from ctranslate2.specs import TransformerEncoderModelSpec
         words = [f"t{i}" for i in range(VOCABULARY)]
-        whole = T5Loader().get_model_spec(model(folder))
-        alone = TransformerEncoderModelSpec(T5Loader().get_model_spec(model(folder)).encoder)
-        alone.register_vocabulary(words)
-        whole.register_source_vocabulary(words)
-        whole.register_target_vocabulary(words)
-        for spec in (alone, whole):
-            for token in ("bos_token", "eos_token", "unk_token"):
-                setattr(spec.config, token, words[END if token == "eos_token" else PAD])
-        whole.config.decoder_start_token = words[PAD]
-        whole.config.add_source_eos = False
-        for spec, place in ((alone, encoder), (whole, translator)):
-            spec.validate()
-            spec.optimize(quantization="float32")
-            place.mkdir()
-            spec.save(str(place))
+        spec = TransformerEncoderModelSpec(T5Loader().get_model_spec(model(folder)).encoder)
+        spec.register_vocabulary(words)
+        for token in ("bos_token", "eos_token", "unk_token"):
+            setattr(spec.config, token, words[END if token == "eos_token" else PAD])
+        spec.validate()
+        spec.optimize(quantization="float32")
+        place.mkdir()
+        spec.save(str(place))
 
     def encode(self):
         return self.encoder.forward_batch(self.ids).last_hidden_state
-
-    def before_decoding(self):
-        self.source = [[f"t{i}" for segment in self.ids for i in segment]]
-
-    def seconds_to_decode(self):
-        def translate(tokens):
-            begin = time.perf_counter()
-            self.translator.translate_batch(
-                self.source, beam_size=1, min_decoding_length=tokens, max_decoding_length=tokens,
-                max_input_length=0)
-            return time.perf_counter() - begin
-        return translate(ANSWER + 1) - translate(1)
 
 
 class CTranslate2Int8(CTranslate2):
@@ -165,7 +146,9 @@ def exported(folder, int8):
 
             def forward(self, ids):
                 return self.encoder(input_ids=ids).last_hidden_state
-        torch.onnx.export(Encoder().eval(), (token_ids(),), str(plain), dynamo=True, optimize=True)
+        # What it says of its progress is no answer.
+        with contextlib.redirect_stdout(sys.stderr):
+            torch.onnx.export(Encoder().eval(), (token_ids(),), str(plain), dynamo=True, optimize=True)
     if int8 and not quantised.exists():
         from onnxruntime.quantization import QuantType, quantize_dynamic
         quantize_dynamic(plain, quantised, per_channel=True, weight_type=QuantType.QInt8)
@@ -193,9 +176,6 @@ def main():
         begin = time.perf_counter()
         if job == "encode":
             result = program.encode()
-        elif job == "decode" and hasattr(program, "seconds_to_decode"):
-            print(program.seconds_to_decode(), flush=True)
-            continue
         elif job == "decode":
             program.decode()
         elif job == "train":
