@@ -24,6 +24,28 @@ pub fn median_seconds(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId,
     median(times)
 }
 
+/// As [`median_seconds`], of `run` again and again without a pause, and `wait` behind the last: what a machine that works
+/// while its host goes on takes when it has enough to do.
+pub fn median_seconds_together(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    id: BenchmarkId,
+    mut run: impl FnMut(),
+    mut wait: impl FnMut(),
+) -> Option<f64> {
+    let mut times = Vec::new();
+    group.bench_function(id, |b| {
+        b.iter_custom(|runs| {
+            let start = Instant::now();
+            (0..runs).for_each(|_| run());
+            wait();
+            let passed = start.elapsed();
+            times.push(passed.as_secs_f64() / runs as f64);
+            passed
+        });
+    });
+    median(times)
+}
+
 /// The one in the middle; None of none.
 pub fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

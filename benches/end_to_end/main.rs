@@ -4,8 +4,8 @@
 //!
 //!     cargo bench --bench end_to_end -- small
 //!
-//! The name of a size, or of anything else that is part of a benchmark's name, leaves out the others: without one, the
-//! large readers are measured too, which takes long. Table, `end_to_end.json` and `end_to_end.svg` lie in `target/bench`.
+//! The name of a size, of a machine (`cuda`), or of anything else that is part of a benchmark's name, leaves out the others:
+//! without one, the large readers are measured too, which takes the CPU long. Table, `end_to_end.json` and `end_to_end.svg` lie in `target/bench`.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -76,7 +76,7 @@ fn settings(layers: usize) -> Vec<Setting> {
 fn measure<B: Backend>(
     c: &mut Criterion,
     reader: &mut Reader<B>,
-    (machine, size): (&str, &str),
+    (machine, size, longest): (&str, &str, Duration),
     setting: &Setting,
     texts: &Texts,
 ) -> Option<Measured> {
@@ -87,7 +87,7 @@ fn measure<B: Backend>(
     let stages: RefCell<BTreeMap<Stage, Vec<f64>>> = RefCell::default();
     let idle = reader.be.upload(vec![0u32]);
     let mut group = c.benchmark_group(format!("{machine}, {size}, {}", setting.group));
-    group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(Duration::from_secs(2));
+    group.sample_size(10).warm_up_time(Duration::from_millis(1)).measurement_time(longest);
     group.throughput(Throughput::Elements(1));
     let seconds = common::median_seconds(&mut group, BenchmarkId::from_parameter(&setting.name), || {
         let mut before = Instant::now();
@@ -108,7 +108,7 @@ fn measure<B: Backend>(
 }
 
 /// All settings of all sizes on one machine, as far as the command line wants them.
-fn machine<B: Backend>(c: &mut Criterion, be: impl Fn() -> B, name: &str, report: &mut Report) {
+fn machine<B: Backend>(c: &mut Criterion, be: impl Fn() -> B, (name, longest): (&str, Duration), report: &mut Report) {
     for size in ["small", "base", "large"] {
         let config = Config::t5_v1_1(size).expect("a size of T5.1.1");
         let texts = Texts::new(&config);
@@ -121,7 +121,7 @@ fn machine<B: Backend>(c: &mut Criterion, be: impl Fn() -> B, name: &str, report
                 let glimmer = Glimmer::new(setting.cut, setting.read);
                 Reader::random(be(), config.clone(), glimmer, 1).expect("a model of these sizes")
             });
-            report.extend(name, size, measure(c, reader, (name, size), &setting, &texts));
+            report.extend(name, size, measure(c, reader, (name, size, longest), &setting, &texts));
         }
     }
 }
@@ -129,10 +129,12 @@ fn machine<B: Backend>(c: &mut Criterion, be: impl Fn() -> B, name: &str, report
 fn main() -> anyhow::Result<()> {
     let mut c = Criterion::default().configure_from_args();
     let mut report = Report::new(std::env::args().skip(1));
-    machine(&mut c, Cpu::<f32>::default, &format!("cpu, f32, {} threads", rayon::current_num_threads()), &mut report);
+    let name = format!("cpu, f32, {} threads", rayon::current_num_threads());
+    machine(&mut c, Cpu::<f32>::default, (&name, Duration::from_secs(2)), &mut report);
     if let Ok(device) = probe() {
         let open = || Cuda::<bf16>::new(&device).expect("the device takes the kernels");
-        machine(&mut c, open, &format!("cuda, bf16, {}", device.name), &mut report);
+        let name = format!("cuda, bf16, {}", device.name);
+        machine(&mut c, open, (&name, Duration::from_millis(200)), &mut report);
     }
     c.final_summary();
     report.write(std::path::Path::new("target/bench"))

@@ -12,19 +12,20 @@ pub struct Peak {
     pub bytes: f64,
 }
 
-const SIDE: usize = 2048;
-const COPIED: usize = 32 << 20;
 const RUNS: usize = 8;
+/// Of a row that is copied.
+const WIDTH: usize = 2048;
 
 impl Peak {
-    pub fn of<B: Backend>(be: &B) -> Self {
-        let (x, w) = (super::matrix(be, SIDE, SIDE), super::matrix(be, SIDE, SIDE));
-        let flops = 2.0 * (SIDE as f64).powi(3) / best(be, || be.linear(&x, &w));
+    /// By a product of matrices of so many rows and columns, and a copy of so many numbers.
+    pub fn of<B: Backend>(be: &B, side: usize, copied: usize) -> Self {
+        let (x, w) = (super::matrix(be, side, side), super::matrix(be, side, side));
+        let flops = 2.0 * (side as f64).powi(3) / best(be, || be.linear(&x, &w));
         // A gather of everything is a copy.
-        let rows = COPIED / SIDE;
-        let all: Mat<B> = super::matrix(be, rows, SIDE);
+        let rows = copied / WIDTH;
+        let all: Mat<B> = super::matrix(be, rows, WIDTH);
         let (one, everything) = (Segments::packed(be, [rows]), Selection::all(be, 1));
-        let bytes = 2.0 * (COPIED * size_of::<B::Elem>()) as f64 / best(be, || be.gather(&all, &one, &everything));
+        let bytes = 2.0 * (copied * size_of::<B::Elem>()) as f64 / best(be, || be.gather(&all, &one, &everything));
         Self { flops, bytes }
     }
 }

@@ -197,13 +197,58 @@ fn slots() -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+/// A machine that counts and does not check: the tests have checked these kernels.
+fn unchecked() -> Counted<bf16> {
+    let counted = Counted::new();
+    let checks = ["uninitialised", "shared_races", "global_races"].map(|check| format!(r#""{check}": "ignore""#));
+    if let Some(emulator) = counted.emulator {
+        emulator.configure_context(&format!(r#"{{"checks": {{{}}}}}"#, checks.join(", "))).unwrap();
+    }
+    counted
+}
+
+/// The launches of T5.1.1-base's layers one by one, as the emulator counts them. On a real device the same launches are
+/// made, for a profiler to count: `kernels/profiled.py` puts the two beside each other.
+#[test]
+#[ignore = "writes what kernels/profiled.py reads"]
+fn launches() {
+    let counted = unchecked();
+    let base = Measured { counted: &counted, size: BASE };
+    let tokens = ASKED + TOLD;
+    let mut costs = base.encoder_layer(READ, tokens);
+    costs.extend(base.decoder_layer(ANSWER, READ * tokens));
+    costs.extend([base.predict(1), base.embed(READ * tokens), base.join(ASKED, 25, TOLD), base.dequantise(25, TOLD)]);
+    costs.extend(base.choice(25, tokens, READ));
+    costs.extend(encoder_layer_bwd(&base, READ, tokens));
+    let Some(_) = counted.emulator else { return };
+    let mut lines = String::from("kernel,operation,shape,instructions,read,written,mma,shared,conflicts\n");
+    for cost in &costs {
+        for launch in &cost.launches {
+            let mma: u64 = launch.matrix.values().map(|work| work.instructions).sum();
+            let shared = [launch.shared_loads, launch.shared_stores];
+            let [transactions, least] =
+                [shared.map(|s| s.transactions), shared.map(|s| s.least)].map(|s| s.iter().sum::<u64>());
+            writeln!(
+                lines,
+                "{},{},\"{}\",{},{},{},{mma},{transactions},{}",
+                launch.kernel,
+                cost.operation,
+                cost.shape,
+                launch.instructions.warps,
+                launch.global_loads.transactions,
+                launch.global_stores.transactions,
+                transactions - least
+            )
+            .unwrap();
+        }
+    }
+    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("launches.csv"), lines).unwrap();
+}
+
 #[test]
 #[ignore = "takes minutes and the network, and writes kernels/REPORT.md"]
 fn report() {
-    let counted = Counted::<bf16>::new();
-    // The tests have checked these kernels.
-    let checks = ["uninitialised", "shared_races", "global_races"].map(|check| format!(r#""{check}": "ignore""#));
-    counted.emulator.configure_context(&format!(r#"{{"checks": {{{}}}}}"#, checks.join(", "))).unwrap();
+    let counted = unchecked();
     let of = |size| Measured { counted: &counted, size };
 
     let mut table = String::new();

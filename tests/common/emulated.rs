@@ -29,14 +29,18 @@ pub fn narrow_machine<E: Float>() -> Cuda<E> {
 fn machine_on<E: Float>(device: &str) -> Cuda<E> {
     /// Held by who has chosen the device, until the machine is on it.
     static CHOICE: Mutex<()> = Mutex::new(());
-    let on_gpu = std::env::var_os("GLIMMER_TEST_ON").is_some_and(|place| place == "gpu");
-    EMULATED.set(!on_gpu);
+    EMULATED.set(is_chosen());
     let _chosen = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
-    if !on_gpu {
+    if is_emulated() {
         let emulator = glimmer_emulator::open().unwrap();
         emulator.configure(&format!(r#"{{"device": {device}}}"#)).unwrap();
     }
     Cuda::isolated(&probe().unwrap()).unwrap()
+}
+
+/// Whether machines are to be emulated.
+pub fn is_chosen() -> bool {
+    std::env::var_os("GLIMMER_TEST_ON").is_none_or(|place| place != "gpu")
 }
 
 /// Whether the calling test's machine is emulated.

@@ -2,11 +2,11 @@
 
 use glimmer::backend::{Backend, Mat};
 
-use crate::machine;
+use crate::{emulated_machine, machine};
 
 #[test]
-fn a_fault_names_the_launch() {
-    let (emulator, be) = machine::<f32>();
+fn an_emulated_fault_names_the_launch() {
+    let (emulator, be) = emulated_machine::<f32>();
     let table = Mat::upload(&be, 3, 4, vec![1.0; 12]);
     emulator.configure_context(r#"{"reports": "keep"}"#).unwrap();
     let ids = be.upload(vec![0, 1 << 20]);
@@ -20,7 +20,7 @@ fn a_fault_names_the_launch() {
 
 #[test]
 fn memory_that_is_not_there_is_reported_and_forgotten() {
-    let (_, be) = machine::<f32>();
+    let be = machine::<f32>();
     let small = Mat::upload(&be, 1, 64, vec![2.0; 64]);
     let square = Mat::upload(&be, 64, 64, vec![0.0; 64 * 64]);
     let mut sum = Mat { rows: 1, cols: 64, buf: be.cache(1, 1 << 31, 64).k.buf };
@@ -34,9 +34,9 @@ fn memory_that_is_not_there_is_reported_and_forgotten() {
 }
 
 #[test]
-fn another_machine_does_not_notice() {
-    let (emulator, broken) = machine::<f32>();
-    let (_, sound) = machine::<f32>();
+fn another_machine_does_not_notice_an_emulated_fault() {
+    let (emulator, broken) = emulated_machine::<f32>();
+    let sound = machine::<f32>();
     let x = Mat::upload(&sound, 1, 4, vec![2.0; 4]);
     let table = Mat::upload(&broken, 1, 1, vec![1.0]);
     let ids = broken.upload(vec![1 << 20]);

@@ -3,11 +3,11 @@
 use glimmer::model::{Config, Cut, Glimmer, Reader};
 use half::bf16;
 
-use crate::machine;
+use crate::emulated_machine;
 
 /// Launches of a memory encoder of so many layers, over one text.
 fn launches(memory_layers: usize) -> usize {
-    let (emulator, be) = machine::<bf16>();
+    let (emulator, be) = emulated_machine::<bf16>();
     let config =
         Config { vocab_size: 50, num_layers: memory_layers + 1, num_decoder_layers: Some(1), ..Config::mini() };
     let cut = Cut { live_layers: 1, rerank_layers: 0 };
@@ -19,6 +19,6 @@ fn launches(memory_layers: usize) -> usize {
 
 /// Norm, projections, attention, output; norm, gate, output.
 #[test]
-fn a_layer_of_the_encoder_is_seven() {
+fn an_emulated_layer_of_the_encoder_is_seven() {
     assert_eq!(launches(2) - launches(1), 7);
 }

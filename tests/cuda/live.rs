@@ -8,7 +8,7 @@ use crate::machine;
 
 /// The five best of four groups, of which two have fewer: seven of nine segments.
 fn follows_the_choice<E: Float>() {
-    let (_, be) = machine::<E>();
+    let be = machine::<E>();
     let lengths = [2, 1, 3, 4, 1, 2, 5, 1, 2];
     let (total, d) = (lengths.iter().sum::<usize>(), 6);
     let plain: Vec<f64> = (0..total * d).map(|i| (i / d + 1) as f64).collect();

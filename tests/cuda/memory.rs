@@ -57,7 +57,7 @@ fn a_training_step_takes_the_memory_that_is_worked_out_for_it() {
     let glimmer = || Glimmer::new(Cut { live_layers: 3, rerank_layers: 2 }, 2);
     let worked_out = TrainingBytes::of(&config(), &glimmer(), QUESTION, &PASSAGES).sum() as f64;
     let [again, kept] = [Recompute::Layers, Recompute::Nothing].map(|recompute| {
-        let mut reader = Reader::random(machine::<bf16>().1, config(), glimmer(), 1).unwrap();
+        let mut reader = Reader::random(machine::<bf16>(), config(), glimmer(), 1).unwrap();
         let gradients = step(&mut reader, recompute);
         (gradients, reader.be.peak_bytes().unwrap() as f64)
     });
