@@ -5,6 +5,7 @@
 //! Results do not depend on the number of threads.
 
 mod adafactor;
+mod ahead;
 mod attention;
 mod attention_bwd;
 mod backward;

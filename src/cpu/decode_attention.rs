@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::ahead::read_ahead;
 use super::attention::Distances;
 use super::real::{dot, max, sum, vectorised};
 use super::rounded::Stored;
@@ -100,6 +101,7 @@ impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
         let mut weight = vec![T::ZERO; self.heads * count];
         for (j, t) in part.clone().enumerate() {
             let k = &self.k[(first + t) * width..][..width];
+            read_ahead(k);
             for (head, (q, k)) in q.chunks_exact(e).zip(k.chunks_exact(e)).enumerate() {
                 weight[head * count + j] = dot(q, k);
             }
@@ -121,6 +123,7 @@ impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
         let mut values = vec![T::ZERO; width];
         for (j, t) in part.enumerate() {
             let v = &self.v[(first + t) * width..][..width];
+            read_ahead(v);
             for (head, (o, v)) in values.chunks_exact_mut(e).zip(v.chunks_exact(e)).enumerate() {
                 let p = weight[head * count + j];
                 for (o, &v) in o.iter_mut().zip(v) {

@@ -4,6 +4,7 @@ use gemm::Parallelism;
 use half::bf16;
 use rayon::prelude::*;
 
+use super::ahead::read_ahead;
 use super::packed::{Family, Finish, Path, covers};
 use super::real::{dot, singles, singles_mut, vectorised};
 use super::{Cpu, Real};
@@ -144,6 +145,7 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
             let mut out = [T::ZERO; OUTPUTS * FEW_ROWS];
             vectorised!({
                 for (o, w) in w.chunks_exact(inner).enumerate() {
+                    read_ahead(w);
                     for (r, x) in x.buf.chunks_exact(inner).enumerate() {
                         out[r * OUTPUTS + o] = dot(x, w);
                     }
