@@ -24,7 +24,7 @@ pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
     let (q, heads, distances) = (a.q, a.heads, None);
     match (a.k.buf.rounded(), a.v.buf.rounded()) {
         (Some(k), Some(v)) => Decode { q, k, v, heads, distances }.run(&sequences, o),
-        _ => Decode { q, k: &*a.k.buf, v: &*a.v.buf, heads, distances }.run(&sequences, o),
+        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, distances }.run(&sequences, o),
     }
 }
 
@@ -39,7 +39,7 @@ pub(super) fn newest<T: Real>(
     let (q, len) = (newest.q, cache.len[0] as usize);
     let sequences: Vec<_> = (0..q.rows).map(|b| b * cache.capacity..b * cache.capacity + len).collect();
     let distances = Some(Distances::new(&bias, len));
-    Decode { q, k: &*cache.k.buf, v: &*cache.v.buf, heads: bias.table.cols, distances }.run(&sequences, o);
+    Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads: bias.table.cols, distances }.run(&sequences, o);
 }
 
 fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) {

@@ -35,7 +35,7 @@ impl<T: Real> Stored<T> for bf16 {
 #[inline(always)]
 fn nearest(x: f32) -> bf16 {
     let bits = x.to_bits();
-    let upper = (bits + (0x7fff + (bits >> 16 & 1)).min(!bits)) >> 16;
+    let upper = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
     // Of what is not a number, some bit of the upper half has to say so.
     bf16::from_bits(if x.is_nan() { bits >> 16 | 0x40 } else { upper } as u16)
 }

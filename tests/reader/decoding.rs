@@ -1,12 +1,12 @@
 //! Greedy decoding with caches, and batches.
 
 use glimmer::backend::Backend;
-use glimmer::cpu::Real;
+use glimmer::cpu::{Cpu, Packing, Real};
 use glimmer::model::{Evidence, Reading};
 
 use crate::common::naive::{argmax, log_softmax};
 use crate::common::{assert_close, tolerance};
-use crate::tiny::{cut, question, reader, slices, texts, values};
+use crate::tiny::{cut, question, reader, reader_on, slices, texts, values};
 
 const MAX_TOKENS: usize = 12;
 
@@ -52,6 +52,27 @@ fn cached_is_uncached<T: Real>() {
 fn cached_decoding_is_uncached_decoding() {
     cached_is_uncached::<f64>();
     cached_is_uncached::<f32>();
+}
+
+/// On weights as they are, what a machine that packs them does otherwise is to keep what it decodes from in bf16, whose
+/// numbers are off by a 512th of themselves at the most.
+#[test]
+fn decoding_from_rounded_keys_and_values_is_off_by_their_rounding() {
+    for seed in 0..6 {
+        let (asked, told) = (texts(2, 1, 6), texts(3, 5, 12));
+        let told = slices(&told);
+        let read = |be: Cpu<f32>| {
+            let reader = reader_on(be, cut(2, 1, 3), seed);
+            reader.read(&[question(&asked[0], &told)], MAX_TOKENS).unwrap().remove(0)
+        };
+        let exact = read(Cpu::default());
+        for packing in [Packing::Bf16, Packing::Int8] {
+            let found = read(Cpu::packing(packing));
+            assert_same_reading(&found, &exact, 1.0 / 256.0);
+            assert_eq!(found.scores, exact.scores, "the encoder is the same");
+            assert_ne!(found.log_probs, exact.log_probs, "nothing was rounded");
+        }
+    }
 }
 
 fn assert_same_reading(found: &Reading, wanted: &Reading, bound: f64) {
