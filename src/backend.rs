@@ -307,6 +307,13 @@ pub trait Backend: Send + Sync + Sized + 'static {
         self.linears(&self.rms_norm(x.x, x.g, x.eps), w)
     }
 
+    /// `[x·Wkᵀ, x·Wvᵀ]`: keys and values that attention without a bias reads again for every token and that nothing else
+    /// does, in the form in which this machine reads them. [`download`](Self::download) gives the numbers that
+    /// attention computes with. `x [n, d]`, `w [h·e, d]` → `[n, h·e]`.
+    fn keys_and_values(&self, x: &Mat<Self>, w: [&Mat<Self>; 2]) -> [Mat<Self>; 2] {
+        self.linears(x, w)
+    }
+
     /// `y += x·Wᵀ`, the residual stream. `x [n, i]`, `w [o, i]`, `y [n, o]`.
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>);
 

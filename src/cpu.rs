@@ -5,6 +5,7 @@
 //! Results do not depend on the number of threads.
 
 mod adafactor;
+mod ahead;
 mod attention;
 mod attention_bwd;
 mod backward;
@@ -24,6 +25,7 @@ mod places;
 mod predict;
 mod real;
 mod rms_norm;
+mod rounded;
 mod score;
 mod top_m;
 
@@ -48,7 +50,8 @@ pub struct Cpu<T: Real> {
 }
 
 impl Cpu<f32> {
-    /// A machine that keeps the weights of products in fewer bits, and is for reading: it has no gradients of them.
+    /// A machine that keeps the weights of products in fewer bits, and the decoder's keys and values of the encoder's
+    /// output in bf16. It is for reading: it has no gradients of them.
     pub fn packing(packing: Packing) -> Self {
         Self { packing: Some(packing), ..Self::default() }
     }
@@ -71,6 +74,19 @@ impl<T: Real> Cpu<T> {
     /// An uninitialised matrix; every operation writes all of what it returns. In debug builds it starts as NaN.
     fn alloc(&self, rows: usize, cols: usize) -> Mat<Self> {
         Mat { rows, cols, buf: Buffer::from_shelf(&self.shelf, rows * cols) }
+    }
+
+    /// As [`alloc`](Self::alloc), in bf16.
+    fn alloc_rounded(&self, rows: usize, cols: usize) -> Mat<Self> {
+        Mat { rows, cols, buf: Buffer::rounded_from_shelf(&self.shelf, rows * cols) }
+    }
+
+    /// What rounded keys or values stand for; none where they are not rounded.
+    fn widened(&self, x: &Mat<Self>) -> Option<Mat<Self>> {
+        let rounded = x.buf.rounded()?;
+        let mut wide = self.alloc(x.rows, x.cols);
+        rounded::widen_all(rounded, &mut wide.buf);
+        Some(wide)
     }
 
     /// `y = x·Wᵀ` in `T`; where the weight is packed, with what it stands for.
@@ -101,9 +117,19 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn download<U: bytemuck::Pod + Send + Sync>(&self, buf: &Buffer<U>) -> Result<Vec<U>> {
-        let Some(packed) = buf.packed() else { return Ok(buf.to_vec()) };
-        let mut wide = vec![0.0; packed.outputs * packed.inner];
-        packed.unpack(&mut wide);
+        let wide = match (buf.packed(), buf.rounded()) {
+            (Some(packed), _) => {
+                let mut wide = vec![0.0; packed.outputs * packed.inner];
+                packed.unpack(&mut wide);
+                wide
+            }
+            (_, Some(rounded)) => {
+                let mut wide = vec![0.0f32; rounded.len()];
+                rounded::widen_all(rounded, &mut wide);
+                wide
+            }
+            _ => return Ok(buf.to_vec()),
+        };
         Ok(bytemuck::cast_slice::<f32, U>(&wide).to_vec())
     }
 
@@ -141,6 +167,20 @@ impl<T: Real> Backend for Cpu<T> {
         y
     }
 
+    fn keys_and_values(&self, x: &Mat<Self>, w: [&Mat<Self>; 2]) -> [Mat<Self>; 2] {
+        if self.packing.is_none() {
+            return self.linears(x, w);
+        }
+        let mut y = w.map(|w| self.alloc_rounded(x.rows, w.rows));
+        let mut places = y.each_mut().map(|y| y.buf.rounded_mut().expect("allocated so"));
+        if !linear::packed_rounded(x, &w, &mut places) {
+            for (w, place) in w.into_iter().zip(places) {
+                rounded::round_all(singles(&self.linear(x, w).buf), place);
+            }
+        }
+        y
+    }
+
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
         if !linear::packed(x, &[w], Finish::Add, &mut [&mut *y]) {
             elementwise::add(&self.linear(x, w), y);
@@ -168,7 +208,9 @@ impl<T: Real> Backend for Cpu<T> {
         if a.rows.longest <= 1 && a.bias.is_none() && a.dropout.is_none() {
             decode_attention::cross(&a, &mut o);
         } else {
-            attention::attention(&a, &mut o, None);
+            let wide = [a.k, a.v].map(|x| self.widened(x));
+            let [k, v] = wide.each_ref().map(Option::as_ref);
+            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, &mut o, None);
         }
         o
     }

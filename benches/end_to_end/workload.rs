@@ -67,7 +67,7 @@ pub fn prefill_seconds<B: Backend>(reader: &Reader<B>, read: usize) -> f64 {
     let times = (0..3).map(|_| {
         let start = Instant::now();
         let memories: Vec<_> =
-            reader.weights.decoder.blocks.iter().map(|b| b.cross.cross_memory(&reader.be, &encoded)).collect();
+            reader.weights.decoder.blocks.iter().map(|b| b.cross.decoding_memory(&reader.be, &encoded)).collect();
         reader.be.download(&idle).expect("the machine works");
         drop(memories);
         start.elapsed().as_secs_f64()

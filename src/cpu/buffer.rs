@@ -3,6 +3,8 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use half::bf16;
+
 use super::Real;
 use super::packed::Packed;
 
@@ -68,16 +70,24 @@ impl<T: Real> Shelf<T> {
     }
 }
 
-const PACKED: &str = "a packed weight is for products alone, and has no gradient";
-
 /// A run of values in the host's memory.
 pub struct Buffer<T> {
     data: Vec<T>,
+    /// Values; of a packed weight none.
     len: usize,
     /// Where the memory goes when this is dropped; none for weights and ids.
     home: Option<Home<T>>,
-    /// In place of the values, a weight that is there to be multiplied by.
-    packed: Option<Packed>,
+    form: Form,
+}
+
+/// How the values are there.
+enum Form {
+    /// As they are.
+    Plain,
+    /// In bf16, as many to a `T` as fit there: keys or values that are there to be attended to.
+    Rounded,
+    /// In `data` they are not: a weight that is there to be multiplied by.
+    Packed(Packed),
 }
 
 /// Gives a buffer back. A function and not a bound, since `Drop` may not ask more of `T` than [`Buffer`] does.
@@ -96,39 +106,72 @@ impl<T: Real> Buffer<T> {
             data,
             len,
             home: Some(Home { shelf: shelf.clone(), give_back: |shelf, data| shelf.inventory().give_back(data) }),
-            packed: None,
+            form: Form::Plain,
         }
+    }
+
+    /// `len` values in bf16, and as little memory.
+    pub(super) fn rounded_from_shelf(shelf: &Arc<Shelf<T>>, len: usize) -> Self {
+        let words = (len * size_of::<bf16>()).div_ceil(size_of::<T>());
+        let mut buffer = Self::from_shelf(shelf, words);
+        (buffer.len, buffer.form) = (len, Form::Rounded);
+        if cfg!(debug_assertions) {
+            buffer.rounded_mut().expect("it is").fill(bf16::NAN);
+        }
+        buffer
+    }
+}
+
+impl<T: bytemuck::Pod> Buffer<T> {
+    pub(super) fn rounded(&self) -> Option<&[bf16]> {
+        matches!(self.form, Form::Rounded).then(|| &bytemuck::cast_slice(&self.data)[..self.len])
+    }
+
+    pub(super) fn rounded_mut(&mut self) -> Option<&mut [bf16]> {
+        matches!(self.form, Form::Rounded).then(|| &mut bytemuck::cast_slice_mut(&mut self.data)[..self.len])
     }
 }
 
 impl<T> From<Vec<T>> for Buffer<T> {
     fn from(data: Vec<T>) -> Self {
-        Self { len: data.len(), data, home: None, packed: None }
+        Self { len: data.len(), data, home: None, form: Form::Plain }
     }
 }
 
 impl<T> Buffer<T> {
     pub(super) fn of_packed(packed: Packed) -> Self {
-        Self { data: Vec::new(), len: 0, home: None, packed: Some(packed) }
+        Self { data: Vec::new(), len: 0, home: None, form: Form::Packed(packed) }
     }
 
     pub(super) fn packed(&self) -> Option<&Packed> {
-        self.packed.as_ref()
+        match &self.form {
+            Form::Packed(packed) => Some(packed),
+            Form::Plain | Form::Rounded => None,
+        }
+    }
+
+    /// Who asks for the values of what is rounded or packed has mistaken it for another operand, or trains.
+    fn assert_plain(&self) {
+        match self.form {
+            Form::Plain => {}
+            Form::Rounded => panic!("rounded keys and values are for attention alone, and have no gradient"),
+            Form::Packed(_) => panic!("a packed weight is for products alone, and has no gradient"),
+        }
     }
 }
 
-/// The values, which a packed weight has not: it is an operand of products, and of nothing else.
+/// The values, where they are there as they are.
 impl<T> Deref for Buffer<T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
-        assert!(self.packed.is_none(), "{PACKED}");
+        self.assert_plain();
         &self.data[..self.len]
     }
 }
 
 impl<T> DerefMut for Buffer<T> {
     fn deref_mut(&mut self) -> &mut [T] {
-        assert!(self.packed.is_none(), "{PACKED}");
+        self.assert_plain();
         &mut self.data[..self.len]
     }
 }
@@ -155,6 +198,20 @@ mod tests {
         assert_eq!((again.as_ptr(), again.len()), (place, 9_000));
         assert_ne!(Buffer::from_shelf(&shelf, 10_000).as_ptr(), place, "it is in use");
         assert_ne!(Buffer::from_shelf(&shelf, 100_000).as_ptr(), place, "too small");
+    }
+
+    #[test]
+    fn rounded_values_take_half_the_memory() {
+        let shelf = Arc::new(Shelf::<f32>::default());
+        let lent = |len| (shelf.inventory().lent, len);
+        for len in [0, 1, 7, 2 * GRAIN, 10 * GRAIN] {
+            let mut rounded = Buffer::rounded_from_shelf(&shelf, len);
+            assert_eq!(lent(len), (len.div_ceil(2).next_multiple_of(GRAIN), len));
+            rounded.rounded_mut().unwrap().fill(bf16::ONE);
+            assert_eq!(rounded.rounded().unwrap(), vec![bf16::ONE; len]);
+        }
+        assert!(Buffer::from_shelf(&shelf, 7).rounded().is_none());
+        assert_eq!(lent(0), (0, 0), "all of it came back");
     }
 
     #[test]

@@ -6,8 +6,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::ahead::read_ahead;
 use super::attention::Distances;
 use super::real::{dot, max, sum, vectorised};
+use super::rounded::Stored;
 use super::{Cpu, Real};
 use crate::backend::{Attend, Bias, Cache, Mat, Newest};
 
@@ -19,7 +21,11 @@ pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
     let keys = a.cols.offsets.windows(2).map(|w| w[0] as usize..w[1] as usize);
     let rows = a.rows.offsets.windows(2).zip(keys);
     let sequences: Vec<_> = rows.filter(|(row, _)| row[0] < row[1]).map(|(_, keys)| keys).collect();
-    Decode { q: a.q, k: a.k, v: a.v, heads: a.heads, distances: None }.run(&sequences, o);
+    let (q, heads, distances) = (a.q, a.heads, None);
+    match (a.k.buf.rounded(), a.v.buf.rounded()) {
+        (Some(k), Some(v)) => Decode { q, k, v, heads, distances }.run(&sequences, o),
+        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, distances }.run(&sequences, o),
+    }
 }
 
 /// Self-attention of the newest token of each sequence, which joins the cache.
@@ -33,7 +39,7 @@ pub(super) fn newest<T: Real>(
     let (q, len) = (newest.q, cache.len[0] as usize);
     let sequences: Vec<_> = (0..q.rows).map(|b| b * cache.capacity..b * cache.capacity + len).collect();
     let distances = Some(Distances::new(&bias, len));
-    Decode { q, k: &cache.k, v: &cache.v, heads: bias.table.cols, distances }.run(&sequences, o);
+    Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads: bias.table.cols, distances }.run(&sequences, o);
 }
 
 fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) {
@@ -47,10 +53,11 @@ fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) 
     cache.len[0] += 1;
 }
 
-struct Decode<'a, T: Real> {
+/// Keys and values are stored as `S`.
+struct Decode<'a, T: Real, S> {
     q: &'a Mat<Cpu<T>>,
-    k: &'a Mat<Cpu<T>>,
-    v: &'a Mat<Cpu<T>>,
+    k: &'a [S],
+    v: &'a [S],
     heads: usize,
     /// Bias by distance to the last key.
     distances: Option<Distances<T>>,
@@ -63,7 +70,7 @@ struct Part<T> {
     values: Vec<T>,
 }
 
-impl<T: Real> Decode<'_, T> {
+impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
     /// Row `i` of `q` attends to the keys `sequences[i]`.
     fn run(&self, sequences: &[Range<usize>], o: &mut Mat<Cpu<T>>) {
         let width = self.q.cols;
@@ -93,7 +100,8 @@ impl<T: Real> Decode<'_, T> {
         let (width, e, count) = (q.len(), q.len() / self.heads, part.len());
         let mut weight = vec![T::ZERO; self.heads * count];
         for (j, t) in part.clone().enumerate() {
-            let k = &self.k.buf[(first + t) * width..][..width];
+            let k = &self.k[(first + t) * width..][..width];
+            read_ahead(k);
             for (head, (q, k)) in q.chunks_exact(e).zip(k.chunks_exact(e)).enumerate() {
                 weight[head * count + j] = dot(q, k);
             }
@@ -114,11 +122,12 @@ impl<T: Real> Decode<'_, T> {
         }
         let mut values = vec![T::ZERO; width];
         for (j, t) in part.enumerate() {
-            let v = &self.v.buf[(first + t) * width..][..width];
+            let v = &self.v[(first + t) * width..][..width];
+            read_ahead(v);
             for (head, (o, v)) in values.chunks_exact_mut(e).zip(v.chunks_exact(e)).enumerate() {
                 let p = weight[head * count + j];
                 for (o, &v) in o.iter_mut().zip(v) {
-                    *o += p * v;
+                    *o += p * v.widen();
                 }
             }
         }

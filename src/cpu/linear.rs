@@ -1,8 +1,10 @@
 //! Matrix products.
 
 use gemm::Parallelism;
+use half::bf16;
 use rayon::prelude::*;
 
+use super::ahead::read_ahead;
 use super::packed::{Family, Finish, Path, covers};
 use super::real::{dot, singles, singles_mut, vectorised};
 use super::{Cpu, Real};
@@ -42,14 +44,25 @@ pub(super) fn linear<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<
 /// The products with packed weights, and what becomes of them; whether the weights are packed, and this processor
 /// multiplies so many rows by them as they are.
 pub(super) fn packed<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], finish: Finish, y: &mut [&mut Mat<Cpu<T>>]) -> bool {
+    multiply(x, w, finish, |family| {
+        let mut y: Vec<_> = y.iter_mut().map(|y| singles_mut(&mut y.buf)).collect();
+        family.run(&mut y);
+    })
+}
+
+/// The products with packed weights, rounded; see [`packed`].
+pub(super) fn packed_rounded<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], y: &mut [&mut [bf16]]) -> bool {
+    multiply(x, w, Finish::Store, |family| family.run_rounded(y))
+}
+
+fn multiply<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], finish: Finish, run: impl FnOnce(Family<'_>)) -> bool {
     let Some(weights) = w.iter().map(|w| w.buf.packed()).collect::<Option<Vec<_>>>() else { return false };
     let path = Path::best();
     if !covers(weights[0].packing(), x.rows, path) {
         return false;
     }
     assert_eq!(x.cols, w[0].cols, "linear: x and w");
-    let mut y: Vec<_> = y.iter_mut().map(|y| singles_mut(&mut y.buf)).collect();
-    Family { x: singles(&x.buf), weights: &weights, finish, path }.run(&mut y);
+    run(Family { x: singles(&x.buf), weights: &weights, finish, path });
     true
 }
 
@@ -132,6 +145,7 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
             let mut out = [T::ZERO; OUTPUTS * FEW_ROWS];
             vectorised!({
                 for (o, w) in w.chunks_exact(inner).enumerate() {
+                    read_ahead(w);
                     for (r, x) in x.buf.chunks_exact(inner).enumerate() {
                         out[r * OUTPUTS + o] = dot(x, w);
                     }

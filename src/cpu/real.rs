@@ -6,6 +6,7 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use super::rounded::Stored;
 use crate::backend::Element;
 
 /// `f32` or `f64`.
@@ -162,7 +163,7 @@ fn across<T: Copy>(lanes: &[T; LANES], combine: impl Fn(T, T) -> T) -> T {
 
 /// `Σ f(a[i], b[i])` over two slices of one length. Chunks are arrays here: of slices, the compiler makes vectors of two.
 #[inline(always)]
-pub(super) fn fold<A: Real, T: Real>(a: &[A], b: &[A], f: impl Fn(A, A) -> T) -> T {
+pub(super) fn fold<A: Copy, B: Copy, T: Real>(a: &[A], b: &[B], f: impl Fn(A, B) -> T) -> T {
     let mut lanes = [T::ZERO; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let tail: T = a_rest.iter().zip(b_rest).map(|(&x, &y)| f(x, y)).sum();
@@ -176,8 +177,8 @@ pub(super) fn fold<A: Real, T: Real>(a: &[A], b: &[A], f: impl Fn(A, A) -> T) ->
 
 /// `⟨a, b⟩`.
 #[inline(always)]
-pub(super) fn dot<T: Real>(a: &[T], b: &[T]) -> T {
-    fold(a, b, |x, y| x * y)
+pub(super) fn dot<T: Real, S: Stored<T>>(a: &[T], b: &[S]) -> T {
+    fold(a, b, |x, y| x * y.widen())
 }
 
 /// `Σ a[i] · b[i] · c[i]`.

@@ -67,7 +67,7 @@ impl<B: Backend> Decoder<Mat<B>> {
         let shape = config.shape();
         let batch = evidence.segments.count;
         let memories: Vec<CrossMemory<B>> =
-            self.blocks.iter().map(|block| block.cross.cross_memory(be, evidence.rows)).collect();
+            self.blocks.iter().map(|block| block.cross.decoding_memory(be, evidence.rows)).collect();
         let mut decoding = Decoding {
             caches: self.blocks.iter().map(|_| be.cache(batch, max_tokens, config.inner())).collect(),
             next: Prediction::certain(be, vec![config.decoder_start_token_id; batch]),

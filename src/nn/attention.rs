@@ -22,7 +22,7 @@ tree! {
     }
 }
 
-/// Keys and values of the encoder's output for one decoder block, computed once an answer.
+/// Keys and values of the encoder's output for one decoder block.
 pub struct CrossMemory<B: Backend> {
     k: Mat<B>,
     v: Mat<B>,
@@ -51,6 +51,12 @@ impl<B: Backend> Attention<Mat<B>> {
     /// What [`forward_cross`](Self::forward_cross) attends to, of the encoder's output `[n', d]`.
     pub fn cross_memory(&self, be: &B, encoded: &Mat<B>) -> CrossMemory<B> {
         let [k, v] = be.linears(encoded, [&self.k, &self.v]);
+        CrossMemory { k, v }
+    }
+
+    /// The same for decoding, which computes it once an answer and attends to it with every token.
+    pub fn decoding_memory(&self, be: &B, encoded: &Mat<B>) -> CrossMemory<B> {
+        let [k, v] = be.keys_and_values(encoded, [&self.k, &self.v]);
         CrossMemory { k, v }
     }
 

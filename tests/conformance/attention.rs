@@ -1,9 +1,10 @@
 //! Attention in its three shapes, and decoding.
 
 use glimmer::backend::{Attend, Backend, Bias, Cache, Direction, Mat, Newest, Segments};
+use half::bf16;
 
 use crate::common::naive::{self, Matrix};
-use crate::common::{assert_rows_close, tolerance};
+use crate::common::{assert_rows_close, round, tolerance};
 use crate::harness::{Operand, normal, operand, steady, values};
 
 /// Heads and their width; the inner width is no model's width anywhere here.
@@ -61,12 +62,15 @@ impl Case<'_> {
     }
 
     fn check<B: Backend>(&self, be: &B) {
-        let operands = self.operands(be);
+        self.check_of(be, &self.operands(be));
+    }
+
+    fn check_of<B: Backend>(&self, be: &B, operands: &Operands<B>) {
         let what =
             format!("{:?} attention of {:?} to {:?}, heads {:?}", self.direction, self.rows, self.cols, self.heads);
         // Products over the head and over the keys, and logits of up to ten units whose error the exponential magnifies.
         let terms = self.heads.1 + self.cols.iter().max().unwrap_or(&0) + 100;
-        assert_rows_close(&what, &self.found(be, &operands), &self.wanted(&operands), tolerance::<B::Elem>(terms));
+        assert_rows_close(&what, &self.found(be, operands), &self.wanted(operands), tolerance::<B::Elem>(terms));
     }
 }
 
@@ -112,6 +116,47 @@ pub fn cross_attention_of_several_rows<B: Backend>(be: &B) {
         check(&[3], &[1760]);
         check(&[3, 3], &[3000, 1]);
         check(&[2, 0, 1, 5, 129], &[0, 4, 511, 513, 300]);
+    }
+}
+
+/// What the machine keeps of keys and values for decoding are the products.
+pub fn keys_and_values<B: Backend>(be: &B) {
+    check_keys_and_values(be, |x| x);
+}
+
+/// They are the products in bf16.
+pub fn keys_and_values_in_bf16<B: Backend>(be: &B) {
+    check_keys_and_values(be, round::<bf16>);
+}
+
+/// The form in which the machine keeps keys and values holds `kept` of each product, and attention over it is that over
+/// the numbers that it holds.
+fn check_keys_and_values<B: Backend>(be: &B, kept: impl Fn(f64) -> f64) {
+    const INNER: usize = 40;
+    // As many rows as products have kinds of: one, few, a panel, more. Not all weights can be packed.
+    for (cols, packed) in
+        [(&[1][..], true), (&[0, 8], true), (&[9], false), (&[5, 0, 27], true), (&[33], false), (&[600, 257, 3], true)]
+    {
+        for heads in HEADS {
+            let (count, width) = (cols.iter().sum(), heads.0 * heads.1);
+            let x = normal(be, 4, (count, INNER), 1.0).mat;
+            let weight = |stream| normal(be, stream, (width, INNER), (INNER as f64).powf(-0.5)).mat;
+            let w = [weight(5), weight(6)].map(|w| if packed { be.pack(w) } else { w });
+            let what = format!("{count} keys and values, {width} wide");
+            let products = be.linears(&x, w.each_ref()).map(|y| values(be, &y));
+            let found = steady(&what, || be.keys_and_values(&x, w.each_ref()).map(|mat| values(be, &mat)));
+            assert!(found == products.map(|y| y.into_iter().map(&kept).collect::<Vec<_>>()), "{what}");
+
+            for length in [1, 3] {
+                let rows = vec![length; cols.len()];
+                let case = Case { rows: &rows, cols, direction: None, heads };
+                let [k, v] = be.keys_and_values(&x, w.each_ref()).map(|mat| {
+                    let plain = Matrix { cols: width, data: values(be, &mat) };
+                    Operand { mat, plain }
+                });
+                case.check_of(be, &Operands { k, v, ..case.operands(be) });
+            }
+        }
     }
 }
 

@@ -36,6 +36,7 @@ macro_rules! conformance {
             attention::growing_cache,
             attention::heads_of_any_width,
             attention::huge_and_tiny_numbers,
+            attention::keys_and_values,
             attention::newest_token_of_a_cache,
             predict::log_prob,
             predict::log_prob_of_far_logits,
@@ -104,6 +105,12 @@ conformance! {
     cpu_f64: glimmer::cpu::Cpu::<f64>::default();
 }
 
+// Of what these keep in fewer bits. Their products with it are tested beside the code that makes them.
+conformance! {
+    cpu_packed_bf16: glimmer::cpu::Cpu::packing(glimmer::cpu::Packing::Bf16), [attention::keys_and_values_in_bf16]
+    cpu_packed_int8: glimmer::cpu::Cpu::packing(glimmer::cpu::Packing::Int8), [attention::keys_and_values_in_bf16]
+}
+
 macro_rules! emulated_conformance {
     ($($machine:ident: $type:ty;)*) => {
         conformance! { $($machine: crate::common::emulated::machine::<$type>(), [
@@ -114,6 +121,7 @@ macro_rules! emulated_conformance {
             attention::growing_cache,
             attention::heads_of_any_width,
             attention::huge_and_tiny_numbers,
+            attention::keys_and_values,
             attention::newest_token_of_a_cache,
             predict::log_prob,
             predict::log_prob_of_far_logits,

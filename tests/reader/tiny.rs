@@ -33,7 +33,12 @@ pub fn cut(live_layers: usize, rerank_layers: usize, selected: usize) -> Glimmer
 
 /// A reader whose T5 depends on `seed` alone, whatever the cut, with a random scorer.
 pub fn reader<T: Real>(glimmer: Glimmer, seed: u64) -> Reader<Cpu<T>> {
-    let mut reader = Reader::random(Cpu::<T>::default(), config(), glimmer, seed).unwrap();
+    reader_on(Cpu::default(), glimmer, seed)
+}
+
+/// The same, on this machine.
+pub fn reader_on<T: Real>(be: Cpu<T>, glimmer: Glimmer, seed: u64) -> Reader<Cpu<T>> {
+    let mut reader = Reader::random(be, config(), glimmer, seed).unwrap();
     // A norm that is 1 everywhere hides where it is applied.
     let vary = |stream: u64, mat: &Mat<Cpu<T>>, around: f64| {
         let draw = |i| T::from_f64(around + 0.3 * random::normal(seed, stream, i));

@@ -8,6 +8,7 @@ use std::arch::x86_64::*;
 use super::bf16::PARTS;
 use super::int8::{INFINITE, ROUND, SIGN, scale_of};
 use super::{Block, Line, SIDE, Slab, WORDS, ZERO_POINT};
+use crate::cpu::ahead::read_ahead;
 
 /// Rows whose sums of integers fit in the registers.
 const HEIGHT: usize = 8;
@@ -33,7 +34,12 @@ fn some_sums<const N: usize>(x: &[Slab], w: &[Slab], starts: &[i32; SIDE], first
     for (x, w) in x.iter().zip(w) {
         let rows: &[Line; N] = x[first..first + N].try_into().expect("8 divides 32");
         for g in 0..WORDS {
-            let outputs = [load(&w[g].0), load(&w[WORDS + g].0)];
+            let lines = [&w[g].0, &w[WORDS + g].0];
+            // Of more rows the weights come from the cache.
+            if N < HEIGHT {
+                lines.iter().for_each(|line| read_ahead(&line[..]));
+            }
+            let outputs = lines.map(|line| load(line));
             for (sums, row) in sums.iter_mut().zip(rows) {
                 let row = _mm512_set1_epi32(row.0[g] as i32);
                 for (sum, output) in sums.iter_mut().zip(outputs) {
@@ -141,7 +147,9 @@ pub(super) fn bf16_some<const N: usize>(x: &[f32], inner: usize, w: &[Slab], y: 
         }
         for g in 0..WORDS {
             for tile in 0..SIDE / WORDS {
-                let words = load(&slab[tile * WORDS + g].0);
+                let line = &slab[tile * WORDS + g].0;
+                read_ahead(line);
+                let words = load(line);
                 let even = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(words));
                 let odd = _mm512_castsi512_ps(_mm512_and_si512(words, _mm512_set1_epi32(UPPER as i32)));
                 for (sums, row) in sums.iter_mut().zip(&rows) {

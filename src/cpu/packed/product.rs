@@ -2,13 +2,16 @@
 
 use std::cell::RefCell;
 
+use half::bf16;
 use rayon::prelude::*;
 
+use super::bf16::PARTS;
 use super::path::{Path, Worker};
-use super::{Block, Packed, Packing, SIDE, Slab, Values, bf16, slabs};
+use super::{Block, Packed, Packing, SIDE, Slab, Values, slabs};
 use crate::cpu::geglu::gelu;
 use crate::cpu::linear::FEW_ROWS;
 use crate::cpu::real::vectorised;
+use crate::cpu::rounded::round;
 
 /// What becomes of the products.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -109,6 +112,20 @@ impl Packed {
 impl Family<'_> {
     /// Writes or adds to `ys`, which are as many as `finish` has.
     pub fn run(&self, ys: &mut [&mut [f32]]) {
+        match self.finish {
+            Finish::Store | Finish::Gate => self.deliver(ys, |x, y| y.copy_from_slice(x)),
+            Finish::Add => self.deliver(ys, |x, y| vectorised!(add(x, y))),
+        }
+    }
+
+    /// Writes to `ys` what it is rounded to.
+    pub fn run_rounded(&self, ys: &mut [&mut [bf16]]) {
+        assert!(self.finish != Finish::Add, "sums are not rounded");
+        self.deliver(ys, |x, y| vectorised!(round(x, y)));
+    }
+
+    /// Hands the products to `to`, some columns of a row or some rows at a time, with the place where they belong.
+    fn deliver<Y: Send>(&self, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y]) + Sync) {
         let first = self.weights[0];
         let alike = |w: &&Packed| (w.outputs, w.inner, w.packing()) == (first.outputs, first.inner, first.packing());
         assert!(self.weights.iter().all(alike), "a family is of one shape");
@@ -118,8 +135,8 @@ impl Family<'_> {
         assert!(self.x.len() == rows * first.inner && ys.iter().all(|y| y.len() == rows * first.outputs));
         match rows {
             0 => {}
-            1..=SIDE => self.few(rows, ys),
-            _ => self.many(rows, ys),
+            1..=SIDE => self.few(rows, ys, to),
+            _ => self.many(rows, ys, to),
         }
     }
 
@@ -132,7 +149,7 @@ impl Family<'_> {
             Packing::Int8 => panels * slabs::<u8>(inner),
             // Of all rows, not of these: what is computed must not depend on how they are shared out.
             Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => 0,
-            Packing::Bf16 => panels * slabs::<u16>(inner) * bf16::PARTS,
+            Packing::Bf16 => panels * slabs::<u16>(inner) * PARTS,
         };
         if slabs_of.len() < len {
             slabs_of.resize(len, bytemuck::Zeroable::zeroed());
@@ -146,7 +163,7 @@ impl Family<'_> {
     }
 
     /// At most 32 rows: the weights are the traffic, each is read once, and tasks are panels.
-    fn few(&self, rows: usize, ys: &mut [&mut [f32]]) {
+    fn few<Y>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y])) {
         /// Weights below which a task is not worth handing out.
         const LEAST: usize = 1 << 15;
         let (outputs, inner) = (self.weights[0].outputs, self.weights[0].inner);
@@ -164,17 +181,13 @@ impl Family<'_> {
             },
         );
         for (i, block) in scratch.blocks.chunks_exact(size).enumerate() {
-            let col = i % panels * SIDE;
-            match self.finish {
-                Finish::Store | Finish::Gate => put(block, col, outputs, ys[i / panels], <[f32]>::copy_from_slice),
-                Finish::Add => put(block, col, outputs, ys[i / panels], |y, x| add(x, y)),
-            }
+            put(block, i % panels * SIDE, outputs, ys[i / panels], &to);
         }
         SCRATCH.set(scratch);
     }
 
     /// Many rows: each task has some and multiplies them by all weights, while they are in its cache.
-    fn many(&self, rows: usize, ys: &mut [&mut [f32]]) {
+    fn many<Y: Send>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y]) + Sync) {
         let (outputs, inner) = (self.weights[0].outputs, self.weights[0].inner);
         let share = rows / (4 * rayon::current_num_threads());
         let strip = share.next_multiple_of(SIDE).clamp(SIDE, 2 * SIDE);
@@ -190,10 +203,10 @@ impl Family<'_> {
                 for panel in 0..self.weights[i].panels() {
                     for (part, rows) in blocks.chunks_mut(SIDE * outputs).enumerate() {
                         self.block(i, panel, prepared.panel(part), &mut bench);
-                        put(&bench.product, panel * SIDE, outputs, rows, <[f32]>::copy_from_slice);
+                        put(&bench.product, panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
                     }
                 }
-                self.deliver(&blocks, y);
+                to(&blocks, y);
             }
             SCRATCH.set(Scratch { slabs, scales, blocks });
         });
@@ -207,14 +220,6 @@ impl Family<'_> {
             self.weights[i + 1].block(panel, rows, worker, sums, gated);
             let len = rows.count() * SIDE;
             vectorised!(gate(&mut product[..len], &gated[..len]));
-        }
-    }
-
-    /// Finished rows to where they belong.
-    fn deliver(&self, rows: &[f32], y: &mut [f32]) {
-        match self.finish {
-            Finish::Store | Finish::Gate => y.copy_from_slice(rows),
-            Finish::Add => vectorised!(add(rows, y)),
         }
     }
 }
@@ -236,9 +241,9 @@ fn gate(a: &mut [f32], b: &[f32]) {
 }
 
 /// Puts a block into rows, from column `col` on.
-fn put(block: &[f32], col: usize, outputs: usize, rows: &mut [f32], into: impl Fn(&mut [f32], &[f32])) {
+fn put<Y>(block: &[f32], col: usize, outputs: usize, rows: &mut [Y], to: impl Fn(&[f32], &mut [Y])) {
     let width = SIDE.min(outputs - col);
     for (row, block) in rows.chunks_exact_mut(outputs).zip(block.chunks_exact(SIDE)) {
-        into(&mut row[col..][..width], &block[..width]);
+        to(&block[..width], &mut row[col..][..width]);
     }
 }
