@@ -29,6 +29,37 @@ struct Split {
     uint32_t* tickets;
 };
 
+// How x is normed on its way: y = x · rsqrt(mean(x²) + ε) ⊙ g, rounded as a norm by itself would be. Without g it is not.
+struct Norm {
+    const bf16* g;
+    float eps;
+};
+
+// rsqrt(mean(x²) + ε) of each row, to all threads of the block, which all call it.
+__device__ __forceinline__ void few_scales(float* scale, const bf16* x, uint32_t rows, uint32_t inner, float eps) {
+    for (uint32_t row = threadIdx.x / WARP; row < rows; row += FEW_WARPS) {
+        float sum = 0;
+#pragma unroll 4
+        for (uint32_t i = lane(); i < inner / 8; i += WARP) {
+            const Pack<8> pack = load<8>(x + (size_t)row * inner, i);
+#pragma unroll
+            for (int j = 0; j < 8; j++) sum += pack[j] * pack[j];
+        }
+        sum = warp_sum(sum);
+        if (lane() == 0) scale[row] = rsqrtf(sum / inner + eps);
+    }
+    __syncthreads();
+}
+
+// Eight numbers of a row, normed.
+__device__ __forceinline__ uint4 few_normed(uint4 x, float scale, const bf16* g) {
+    Pack<8> pack = unpack(x, bf16{});
+    const Pack<8> by = load<8>(g, 0);
+#pragma unroll
+    for (int j = 0; j < 8; j++) pack[j] = pack[j] * scale * by[j];
+    return repack(pack, bf16{});
+}
+
 // Products of the rows of x with the block's rows of w: each warp's at first, and then their sum as the first warp's.
 struct Products {
     float of_warp[FEW_WARPS][FEW_ROWS][FEW_STRIDE];
@@ -98,8 +129,10 @@ struct FewSums {
 // The products over the block's share of the inner dimension.
 template <class WRow>
 __device__ __forceinline__ void few_product_of_block(
-    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, uint32_t span
+    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, Norm norm, uint32_t span
 ) {
+    __shared__ float scale[FEW_ROWS];
+    if (norm.g) few_scales(scale, x, rows, inner, norm.eps);
     const uint32_t row = lane() / 4, col = lane() % 4 * 8;
     const bf16* w_from[FewSums::BLOCKS];
 #pragma unroll
@@ -110,8 +143,10 @@ __device__ __forceinline__ void few_product_of_block(
     uint32_t first = begin + threadIdx.x / 32 * FEW_CHUNK;
     const uint4 zeros = {};
     const auto x_at = [&](uint32_t half, uint32_t part) {
-        const bf16* from = x_from + half * 8 * inner + first + part * FEW_PART;
-        return half * 8 + row < rows ? __ldg(reinterpret_cast<const uint4*>(from)) : zeros;
+        if (half * 8 + row >= rows) return zeros;
+        const uint32_t behind = first + part * FEW_PART;
+        const uint4 eight = __ldg(reinterpret_cast<const uint4*>(x_from + half * 8 * inner + behind));
+        return norm.g ? few_normed(eight, scale[half * 8 + row], norm.g + behind + col) : eight;
     };
     const auto w_at = [&](uint32_t block, uint32_t part) {
         return load_streaming(w_from[block] + first + part * FEW_PART);
@@ -163,12 +198,12 @@ __device__ __forceinline__ bool few_gather(Products& products, uint32_t rows, Sp
     return true;
 }
 
-// The products of x, `rows` × `inner`, with the rows of w that `w_row` names. Whether they are in this block's hands:
+// The products of x, `rows` × `inner`, normed or not, with the rows of w that `w_row` names. Whether they are in this block's hands:
 // then each thread has those that `each_quad` gives it.
 template <class WRow>
 __device__ __forceinline__ bool few_product(
-    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, Split split
+    Products& products, const bf16* x, WRow w_row, uint32_t rows, uint32_t inner, Norm norm, Split split
 ) {
-    few_product_of_block(products, x, w_row, rows, inner, split.span);
+    few_product_of_block(products, x, w_row, rows, inner, norm, split.span);
     return gridDim.y == 1 || few_gather(products, rows, split);
 }

@@ -50,10 +50,10 @@ template <class Tiles> __device__ __forceinline__ void geglu_tiled(const Geglu<b
 }
 
 // At most 16 rows. inner and outputs are multiples of 8.
-__device__ __forceinline__ void geglu_few(const Geglu<bf16>& a, const Split& split) {
+__device__ __forceinline__ void geglu_few(const Geglu<bf16>& a, Norm norm, Split split) {
     __shared__ __align__(16) Products products;
     const uint32_t first = blockIdx.x * (FEW_COLS / 2);
-    if (a.rows == 0 || !few_product(products, a.x, a.weights<2>(first), a.rows, a.inner, split)) return;
+    if (a.rows == 0 || !few_product(products, a.x, a.weights<2>(first), a.rows, a.inner, norm, split)) return;
     each_quad(a.rows, [&](uint32_t row, uint32_t col) {
         if (first + col / 2 >= a.outputs) return;
         const float4 both = products.quad(row, col);
@@ -102,9 +102,10 @@ TILED(geglu_tile128x128, Medium)
 TILED(geglu_tile64x64, Small)
 
 extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_RESIDENT) geglu_rows16_bf16(
-    PARAMETERS(bf16), uint32_t span, float* __restrict__ partial, uint32_t* __restrict__ tickets
+    PARAMETERS(bf16), const bf16* __restrict__ g, float eps, uint32_t span, float* __restrict__ partial,
+    uint32_t* __restrict__ tickets
 ) {
-    geglu_few(ARGUMENTS, {span, partial, tickets});
+    geglu_few(ARGUMENTS, {g, eps}, {span, partial, tickets});
 }
 
 PLAIN(geglu_plain64, f32, 64)

@@ -34,11 +34,11 @@ template <class Tiles, class Epilogue> __device__ __forceinline__ void linear_ti
 }
 
 // At most 16 rows. inner and outputs are multiples of 8.
-template <class Epilogue> __device__ __forceinline__ void linear_few(const Linear<bf16>& a, const Split& split) {
+template <class Epilogue> __device__ __forceinline__ void linear_few(const Linear<bf16>& a, Norm norm, Split split) {
     __shared__ __align__(16) Products products;
     const uint32_t first = blockIdx.x * FEW_COLS;
     const Rows<bf16> w{a.w, first, a.outputs, a.inner};
-    if (a.rows == 0 || !few_product(products, a.x, w, a.rows, a.inner, split)) return;
+    if (a.rows == 0 || !few_product(products, a.x, w, a.rows, a.inner, norm, split)) return;
     each_quad(a.rows, [&](uint32_t row, uint32_t col) {
         if (first + col >= a.outputs) return;
         finish_four<Epilogue>(a.y + (size_t)row * a.outputs + first + col, products.quad(row, col));
@@ -65,6 +65,11 @@ template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ voi
     const T *__restrict__ x, const T *__restrict__ w_0, const T *__restrict__ w_1, const T *__restrict__ w_2,          \
         T *__restrict__ y_0, T *__restrict__ y_1, T *__restrict__ y_2, uint32_t rows, uint32_t inner,                  \
         uint32_t outputs, const uint32_t *__restrict__ live_rows
+// Of those alone that may norm x.
+#define NORM_OF_ONE
+#define NORM_OF_THREE const bf16 *__restrict__ g, float eps,
+#define NORM_ARGUMENTS_OF_ONE {}
+#define NORM_ARGUMENTS_OF_THREE {g, eps}
 #define SPLIT uint32_t span, float *__restrict__ partial, uint32_t *__restrict__ tickets
 #define ARGUMENTS_OF_ONE {x, w, y, true_rows(rows, live_rows), inner, outputs}
 #define ARGUMENTS_OF_THREE                                                                                             \
@@ -76,8 +81,8 @@ template <class T, uint32_t ROWS, class Epilogue> __device__ __forceinline__ voi
     }
 #define FEW(name, Epilogue, OF)                                                                                        \
     extern "C" __global__ void __launch_bounds__(FEW_THREADS, FEW_RESIDENT)                                            \
-        name##_bf16(PARAMETERS_##OF(bf16), SPLIT) {                                                                    \
-        linear_few<Epilogue>(ARGUMENTS_##OF, {span, partial, tickets});                                                \
+        name##_bf16(PARAMETERS_##OF(bf16), NORM_##OF SPLIT) {                                                          \
+        linear_few<Epilogue>(ARGUMENTS_##OF, NORM_ARGUMENTS_##OF, {span, partial, tickets});                           \
     }
 #define PLAIN(name, T, ROWS, Epilogue, OF)                                                                             \
     extern "C" __global__ void __launch_bounds__(PLAIN_THREADS, PLAIN_RESIDENT) name##_##T(PARAMETERS_##OF(T)) {       \

@@ -100,7 +100,7 @@ __device__ __forceinline__ void parts_few(const Logits<bf16>& a, const Split& sp
     __shared__ __align__(16) Products products;
     const uint32_t first = blockIdx.x * FEW_COLS;
     const Rows<bf16> head{a.head, first, a.v, a.inner};
-    if (a.rows == 0 || !few_product(products, a.x, head, a.rows, a.inner, split)) return;
+    if (a.rows == 0 || !few_product(products, a.x, head, a.rows, a.inner, {}, split)) return;
     __syncthreads();
     for (uint32_t row = threadIdx.x / 32; row < a.rows; row += FEW_WARPS) {
         const Part part = part_of<32>([&](auto f) {

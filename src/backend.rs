@@ -41,6 +41,13 @@ pub struct Mat<B: Backend> {
     pub buf: B::Buf<B::Elem>,
 }
 
+impl<B: Backend> Clone for Normed<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B: Backend> Copy for Normed<'_, B> {}
+
 impl<B: Backend> Mat<B> {
     /// The matrix of `rows · cols` host values in row-major order.
     ///
@@ -218,6 +225,17 @@ impl Stored<'_> {
     }
 }
 
+/// A matrix that is normed on its way into products, as [`Backend::rms_norm`] does it: nobody else has a use for what
+/// comes of it.
+pub struct Normed<'a, B: Backend> {
+    /// `[n, d]`.
+    pub x: &'a Mat<B>,
+    /// `[1, d]`.
+    pub g: &'a Mat<B>,
+    /// `ε`.
+    pub eps: f64,
+}
+
 /// The newest token of a sequence, as attention sees it.
 pub struct Newest<'a, B: Backend> {
     /// `[batch, h·e]`.
@@ -284,6 +302,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
         w.map(|w| self.linear(x, w))
     }
 
+    /// [`linears`](Self::linears) of what [`rms_norm`](Self::rms_norm) makes of `x`.
+    fn normed_linears<const N: usize>(&self, x: Normed<'_, Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        self.linears(&self.rms_norm(x.x, x.g, x.eps), w)
+    }
+
     /// `[x·Wkᵀ, x·Wvᵀ]`: keys and values that attention without a bias reads again for every token and that nothing else
     /// does, in the form in which this machine reads them. [`download`](Self::download) gives the numbers that
     /// attention computes with. `x [n, d]`, `w [h·e, d]` → `[n, h·e]`.
@@ -297,6 +320,11 @@ pub trait Backend: Send + Sync + Sized + 'static {
     /// `h = gelu(x·W₀ᵀ) ⊙ x·W₁ᵀ` with `gelu(a) = a/2 · (1 + tanh(√(2/π)·(a + 0.044715·a³)))`.
     /// `x [n, d]`, `w_0, w_1 [f, d]` → `[n, f]`.
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self>;
+
+    /// [`geglu`](Self::geglu) of what [`rms_norm`](Self::rms_norm) makes of `x`.
+    fn normed_geglu(&self, x: Normed<'_, Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
+        self.geglu(&self.rms_norm(x.x, x.g, x.eps), w_0, w_1)
+    }
 
     /// `h = max(x·Wᵀ, 0)`, the feed-forward of T5 1.0. `x [n, d]`, `w [f, d]` → `[n, f]`.
     fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self>;

@@ -52,7 +52,7 @@ use anyhow::{Result, anyhow};
 use bytemuck::Pod;
 
 use crate::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Normed, Prediction, Scorer, Segments, Selection, Stored,
 };
 use attention::Bucketings;
 pub use buffer::Buffer;
@@ -177,12 +177,20 @@ impl<E: Float> Backend for Cuda<E> {
         linear::linears(self, x, w)
     }
 
+    fn normed_linears<const N: usize>(&self, x: Normed<'_, Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
+        linear::normed_linears(self, x, w)
+    }
+
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
         linear::linear_add(self, x, w, y);
     }
 
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
         geglu::geglu(self, x, w_0, w_1)
+    }
+
+    fn normed_geglu(&self, x: Normed<'_, Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
+        geglu::normed_geglu(self, x, w_0, w_1)
     }
 
     fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {

@@ -33,7 +33,7 @@ pub(super) fn linear_dx<E: Float>(be: &Cuda<E>, dy: &Mat<Cuda<E>>, x: &Mat<Cuda<
     let live = live(dy, x);
     let mut dx = be.alloc(rows, outputs, live);
     let shape = Shape { rows, inner, outputs, products: 1, writes_pieces: outputs.is_multiple_of(E::PACK) };
-    be.multiply(&DX, &shape, args![dy, w, &mut dx, rows, inner, outputs, live]);
+    be.multiply(&DX, &shape, args![dy, w, &mut dx, rows, inner, outputs, live], &[]);
     dx
 }
 

@@ -25,7 +25,7 @@ pub(super) fn predict<E: Float>(be: &Cuda<E>, x: &Mat<Cuda<E>>, head: &Mat<Cuda<
     let live = x.buf.live();
     let mut parts = be.buffer::<Part>(rows * v.div_ceil(PART_TOKENS));
     let shape = Shape { rows, inner, outputs: v, products: 1, writes_pieces: true };
-    be.multiply(&PARTS, &shape, args![x, head, &mut parts, rows, inner, v, live]);
+    be.multiply(&PARTS, &shape, args![x, head, &mut parts, rows, inner, v, live], &[]);
 
     let (token, log_prob) = (&mut next.token, &mut next.log_prob);
     assert!(token.len() == rows && log_prob.len() == rows, "predict: a token a row");

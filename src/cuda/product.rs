@@ -72,6 +72,8 @@ pub(super) struct Shape {
 const FEW_ROWS: usize = 16;
 const FEW_OUTPUTS: usize = 64;
 const FEW_WARPS: usize = 4;
+/// Rows that the form for few can norm on their way: each of its blocks norms all of them anew.
+const NORMED_ROWS: usize = 4;
 /// What a block's warps take of the inner dimension at a time: blocks that share it do so in multiples of this.
 const FEW_STEP: usize = FEW_WARPS * 64;
 /// Blocks that each multiprocessor should have, before it is worth the while that blocks do not share.
@@ -92,16 +94,25 @@ pub(super) fn tickets(multiprocessors: usize) -> usize {
 }
 
 impl<E: Float> Cuda<E> {
-    /// Launches the form that suits the shape. Forms for few rows have more parameters, which are behind `args`.
-    pub(super) fn multiply(&self, forms: &Forms, shape: &Shape, args: &[Arg]) {
-        let on_tensor_cores = size_of::<E>() == 2 && shape.inner.is_multiple_of(E::PACK) && shape.writes_pieces;
-        if !on_tensor_cores {
+    /// Launches the form that suits the shape. Forms for few rows have more parameters, which are behind `args`: the
+    /// norm's, where a product can have one, and how blocks share the inner dimension.
+    pub(super) fn multiply(&self, forms: &Forms, shape: &Shape, args: &[Arg], norm: &[Arg]) {
+        if !self.is_on_tensor_cores(shape) {
             return self.multiply_plainly(forms, shape, args);
         }
         match forms.few {
-            Some(few) if shape.rows <= FEW_ROWS => self.multiply_few(few, shape, args),
+            Some(few) if shape.rows <= FEW_ROWS => self.multiply_few(few, shape, &[args, norm].concat()),
             _ => self.multiply_tiled(forms.tiles, shape, args),
         }
+    }
+
+    /// Whether the product is launched in a form that can norm its rows on their way.
+    pub(super) fn can_norm(&self, shape: &Shape) -> bool {
+        shape.rows <= NORMED_ROWS && self.is_on_tensor_cores(shape)
+    }
+
+    fn is_on_tensor_cores(&self, shape: &Shape) -> bool {
+        size_of::<E>() == 2 && shape.inner.is_multiple_of(E::PACK) && shape.writes_pieces
     }
 
     fn multiply_tiled(&self, tiles: &[(Tile, Kernel)], shape: &Shape, args: &[Arg]) {

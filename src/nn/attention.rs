@@ -3,7 +3,7 @@
 use super::residual::{residual, residual_bwd};
 use super::{Leaf, Shape, tree};
 use crate::backend::{
-    Attend, AttendGrad, Attended, Backend, Backward, Bias, Cache, Dropout, Grad, Mat, Newest, Noise, Segments,
+    Attend, AttendGrad, Attended, Backend, Backward, Bias, Cache, Dropout, Grad, Mat, Newest, Noise, Normed, Segments,
 };
 
 tree! {
@@ -29,10 +29,13 @@ pub struct CrossMemory<B: Backend> {
 }
 
 impl<B: Backend> Attention<Mat<B>> {
+    fn normed<'a>(&'a self, x: &'a Mat<B>, shape: &Shape) -> Normed<'a, B> {
+        Normed { x, g: &self.norm, eps: shape.eps }
+    }
+
     /// Self-attention within each segment, added to the residual stream `x [n, d]`.
     pub fn forward(&self, be: &B, shape: &Shape, x: &mut Mat<B>, rows: &Segments<B>, bias: Bias<'_, B>) {
-        let y = be.rms_norm(x, &self.norm, shape.eps);
-        let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
+        let [q, k, v] = be.normed_linears(self.normed(x, shape), [&self.q, &self.k, &self.v]);
         let heads = shape.heads;
         let o = be.attention(Attend { q: &q, k: &k, v: &v, rows, cols: rows, bias: Some(bias), heads, dropout: None });
         be.linear_add(&o, &self.o, x);
@@ -40,8 +43,7 @@ impl<B: Backend> Attention<Mat<B>> {
 
     /// Self-attention of one new token a sequence, `x [batch, d]`, which joins the cache.
     pub fn forward_newest(&self, be: &B, shape: &Shape, x: &mut Mat<B>, cache: &mut Cache<B>, bias: Bias<'_, B>) {
-        let y = be.rms_norm(x, &self.norm, shape.eps);
-        let [q, k, v] = be.linears(&y, [&self.q, &self.k, &self.v]);
+        let [q, k, v] = be.normed_linears(self.normed(x, shape), [&self.q, &self.k, &self.v]);
         let o = be.decode_attention(Newest { q: &q, k: &k, v: &v }, cache, bias);
         be.linear_add(&o, &self.o, x);
     }
@@ -67,8 +69,7 @@ impl<B: Backend> Attention<Mat<B>> {
         rows: &Segments<B>,
         (memory, cols): (&CrossMemory<B>, &Segments<B>),
     ) {
-        let y = be.rms_norm(x, &self.norm, shape.eps);
-        let q = be.linear(&y, &self.q);
+        let [q] = be.normed_linears(self.normed(x, shape), [&self.q]);
         let (k, v, heads) = (&memory.k, &memory.v, shape.heads);
         let o = be.attention(Attend { q: &q, k, v, rows, cols, bias: None, heads, dropout: None });
         be.linear_add(&o, &self.o, x);

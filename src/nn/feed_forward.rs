@@ -2,7 +2,7 @@
 
 use super::residual::{residual, residual_bwd};
 use super::{Leaf, Shape, tree};
-use crate::backend::{Backend, Backward, Dropout, Grad, Mat, Noise};
+use crate::backend::{Backend, Backward, Dropout, Grad, Mat, Noise, Normed};
 
 tree! {
     /// `x + Wo·(gelu(W0·y) ⊙ W1·y)` of `y = RMSNorm(x)`; without `W1`, T5 1.0's `x + Wo·max(W0·y, 0)`.
@@ -21,10 +21,10 @@ tree! {
 impl<B: Backend> FeedForward<Mat<B>> {
     /// Adds the block to the residual stream `x [n, d]`.
     pub fn forward(&self, be: &B, shape: &Shape, x: &mut Mat<B>) {
-        let y = be.rms_norm(x, &self.norm, shape.eps);
+        let eps = shape.eps;
         let h = match &self.wi_1 {
-            Some(wi_1) => be.geglu(&y, &self.wi_0, wi_1),
-            None => be.linear_relu(&y, &self.wi_0),
+            Some(wi_1) => be.normed_geglu(Normed { x, g: &self.norm, eps }, &self.wi_0, wi_1),
+            None => be.linear_relu(&be.rms_norm(x, &self.norm, eps), &self.wi_0),
         };
         be.linear_add(&h, &self.wo, x);
     }

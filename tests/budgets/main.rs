@@ -7,6 +7,7 @@ mod cost;
 #[path = "../common/emulated.rs"]
 #[allow(dead_code, reason = "every suite compiles all of this and uses its part")]
 mod emulated;
+mod launches;
 mod losses;
 mod measured;
 mod measured_bwd;

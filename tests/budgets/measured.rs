@@ -1,7 +1,8 @@
 //! Operations at T5's shapes, run and counted.
 
 use glimmer::backend::{
-    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Pool, Prediction, Scorer, Segments, Selection, Stored,
+    Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Normed, Pool, Prediction, Scorer, Segments, Selection,
+    Stored,
 };
 use glimmer::cuda::Cuda;
 use half::bf16;
@@ -65,6 +66,16 @@ impl Measured<'_> {
         self.cost(operation, shape, (N * n * d * inner, numbers), |be| be.linears(&x, [&w; N]))
     }
 
+    /// As [`linears`](Self::linears), of rows that are normed on their way.
+    fn normed_linears<const N: usize>(&self, operation: &'static str, n: usize) -> Cost {
+        let (d, inner) = (self.size.d, self.size.heads * WIDTH);
+        let (x, g, w) = (self.zeros(n, d), self.zeros(1, d), self.zeros(inner, d));
+        let normed = Normed { x: &x, g: &g, eps: 1e-6 };
+        let numbers = (n + 1) * d + N * inner * (d + n);
+        let shape = format!("[{n}, {d}] → {N} × {inner}");
+        self.cost(operation, shape, (N * n * d * inner, numbers), |be| be.normed_linears(normed, [&w; N]))
+    }
+
     pub fn linear_add(&self, n: usize, inner: usize) -> Cost {
         let d = self.size.d;
         let (x, w, mut y) = (self.zeros(n, inner), self.zeros(d, inner), self.zeros(n, d));
@@ -79,6 +90,14 @@ impl Measured<'_> {
         let (x, w_0, w_1) = (self.zeros(n, d), self.zeros(f, d), self.zeros(f, d));
         let shape = format!("[{n}, {d}] → 2 × {f}");
         self.cost("geglu", shape, (2 * n * d * f, n * d + 2 * f * d + n * f), |be| be.geglu(&x, &w_0, &w_1))
+    }
+
+    fn normed_geglu(&self, n: usize) -> Cost {
+        let Size { d, f, .. } = self.size;
+        let (x, g, w_0, w_1) = (self.zeros(n, d), self.zeros(1, d), self.zeros(f, d), self.zeros(f, d));
+        let normed = Normed { x: &x, g: &g, eps: 1e-6 };
+        let (shape, numbers) = (format!("[{n}, {d}] → 2 × {f}"), (n + 1) * d + 2 * f * d + n * f);
+        self.cost("normed geglu", shape, (2 * n * d * f, numbers), |be| be.normed_geglu(normed, &w_0, &w_1))
     }
 
     pub fn attention(&self, segments: usize, tokens: usize) -> Cost {
@@ -136,16 +155,13 @@ impl Measured<'_> {
     pub fn decoder_layer(&self, len: usize, keys: usize) -> Vec<Cost> {
         let inner = self.size.heads * WIDTH;
         vec![
-            self.rms_norm(1),
-            self.linears::<3>("linears q, k, v", 1),
+            self.normed_linears::<3>("normed linears q, k, v", 1),
             self.newest(len),
             self.linear_add(1, inner),
-            self.rms_norm(1),
-            self.linears::<1>("linear q", 1),
+            self.normed_linears::<1>("normed linear q", 1),
             self.cross(keys),
             self.linear_add(1, inner),
-            self.rms_norm(1),
-            self.geglu(1),
+            self.normed_geglu(1),
             self.linear_add(1, self.size.f),
         ]
     }

@@ -1,6 +1,6 @@
 //! Matrix products and what is fused with them.
 
-use glimmer::backend::{Backend, Mat, Prediction};
+use glimmer::backend::{Backend, Mat, Normed, Prediction};
 use glimmer::cuda::{Cuda, Float};
 use glimmer_emulator::count::Counters;
 use half::bf16;
@@ -82,6 +82,27 @@ fn a_long_inner_dimension_is_smooth() {
         let counters = counted.count(|be| be.linear(&x, &w));
         assert_within("multiply-adds", multiply_adds(&counters[0]) / (rows * inner * outputs) as f64, 1.10);
         assert_smooth(&format!("linear to {outputs}"), &counters);
+    }
+}
+
+/// A norm on the way of one row has no launch of its own, and every block reads the row once more for it.
+#[test]
+fn norming_one_row_costs_little() {
+    let counted = Counted::<bf16>::new();
+    for (d, heads, f) in SIZES {
+        let (x, g) = (zeros(&counted.be, 1, d), zeros(&counted.be, 1, d));
+        let normed = Normed { x: &x, g: &g, eps: 1e-6 };
+        let check = |name: &str, (weights, outputs): (usize, usize), counters: Vec<Counters>| {
+            let what = format!("{name} [1, {d}] → {outputs}");
+            assert_eq!(counters.len(), 1, "{what}: launches");
+            let least = 2 * (d * weights + 2 * d + outputs);
+            assert_within(&format!("{what}: traffic"), global_bytes(&counters) / least as f64, 1.12);
+            assert_smooth(&what, &counters);
+        };
+        let w = zeros(&counted.be, heads, d);
+        check("linear", (heads, heads), counted.count(|be| be.normed_linears(normed, [&w])));
+        let w = zeros(&counted.be, f.min(4096), d);
+        check("geglu", (2 * w.rows, w.rows), counted.count(|be| be.normed_geglu(normed, &w, &w)));
     }
 }
 

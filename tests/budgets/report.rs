@@ -13,7 +13,7 @@ use crate::Counted;
 use crate::cost::{Cost, Device};
 use crate::measured::{Measured, Size, VOCABULARY, WIDTH};
 
-const BASE: Size = Size { name: "base", d: 768, heads: 12, f: 2048 };
+pub const BASE: Size = Size { name: "base", d: 768, heads: 12, f: 2048 };
 /// Each with passages to encode: the emulator would take long for more of the widest.
 const SIZES: [(Size, usize); 4] = [
     (Size { name: "small", d: 512, heads: 6, f: 1024 }, READ),
@@ -22,12 +22,12 @@ const SIZES: [(Size, usize); 4] = [
     (Size { name: "XL", d: 2048, heads: 32, f: 5120 }, 1),
 ];
 /// Tokens of a question, of a passage, of an answer.
-const ASKED: usize = 48;
-const TOLD: usize = 304;
-const ANSWER: usize = 8;
+pub const ASKED: usize = 48;
+pub const TOLD: usize = 304;
+pub const ANSWER: usize = 8;
 /// Tokens of an answer that is learned.
 const LEARNED: usize = 32;
-const READ: usize = 5;
+pub const READ: usize = 5;
 /// Layers of T5.1.1-base, of the encoder and of the decoder alike.
 const LAYERS: usize = 12;
 
@@ -81,7 +81,7 @@ fn question(of: &Base<'_>, retrieved: usize, read: usize, (live, rerank): (usize
 }
 
 /// The kernels that an encoder's layer launches backward, but for masks.
-fn encoder_layer_bwd(of: &Measured<'_>, segments: usize, tokens: usize) -> Vec<Cost> {
+pub fn encoder_layer_bwd(of: &Measured<'_>, segments: usize, tokens: usize) -> Vec<Cost> {
     let (n, Size { d, heads, f, .. }) = (segments * tokens, of.size);
     let inner = heads * WIDTH;
     let project = of.linear_bwd(n, inner, d);
@@ -197,58 +197,18 @@ fn slots() -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// A machine that counts and does not check: the tests have checked these kernels.
-fn unchecked() -> Counted<bf16> {
-    let counted = Counted::new();
+/// The tests have checked these kernels.
+pub fn check_nothing() {
     let checks = ["uninitialised", "shared_races", "global_races"].map(|check| format!(r#""{check}": "ignore""#));
-    if let Some(emulator) = counted.emulator {
-        emulator.configure_context(&format!(r#"{{"checks": {{{}}}}}"#, checks.join(", "))).unwrap();
-    }
-    counted
-}
-
-/// The launches of T5.1.1-base's layers one by one, as the emulator counts them. On a real device the same launches are
-/// made, for a profiler to count: `kernels/profiled.py` puts the two beside each other.
-#[test]
-#[ignore = "writes what kernels/profiled.py reads"]
-fn launches() {
-    let counted = unchecked();
-    let base = Measured { counted: &counted, size: BASE };
-    let tokens = ASKED + TOLD;
-    let mut costs = base.encoder_layer(READ, tokens);
-    costs.extend(base.decoder_layer(ANSWER, READ * tokens));
-    costs.extend([base.predict(1), base.embed(READ * tokens), base.join(ASKED, 25, TOLD), base.dequantise(25, TOLD)]);
-    costs.extend(base.choice(25, tokens, READ));
-    costs.extend(encoder_layer_bwd(&base, READ, tokens));
-    let Some(_) = counted.emulator else { return };
-    let mut lines = String::from("kernel,operation,shape,instructions,read,written,mma,shared,conflicts\n");
-    for cost in &costs {
-        for launch in &cost.launches {
-            let mma: u64 = launch.matrix.values().map(|work| work.instructions).sum();
-            let shared = [launch.shared_loads, launch.shared_stores];
-            let [transactions, least] =
-                [shared.map(|s| s.transactions), shared.map(|s| s.least)].map(|s| s.iter().sum::<u64>());
-            writeln!(
-                lines,
-                "{},{},\"{}\",{},{},{},{mma},{transactions},{}",
-                launch.kernel,
-                cost.operation,
-                cost.shape,
-                launch.instructions.warps,
-                launch.global_loads.transactions,
-                launch.global_stores.transactions,
-                transactions - least
-            )
-            .unwrap();
-        }
-    }
-    std::fs::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("launches.csv"), lines).unwrap();
+    let emulator = glimmer_emulator::open().unwrap();
+    emulator.configure_context(&format!(r#"{{"checks": {{{}}}}}"#, checks.join(", "))).unwrap();
 }
 
 #[test]
 #[ignore = "takes minutes and the network, and writes kernels/REPORT.md"]
 fn report() {
-    let counted = unchecked();
+    let counted = Counted::<bf16>::new();
+    check_nothing();
     let of = |size| Measured { counted: &counted, size };
 
     let mut table = String::new();

@@ -26,6 +26,11 @@ pub fn narrow_machine<E: Float>() -> Cuda<E> {
     machine_on(r#""rtx4090""#)
 }
 
+/// As [`machine`], on a device with the multiprocessors of an H100.
+pub fn hopper_machine<E: Float>() -> Cuda<E> {
+    machine_on(r#""h100""#)
+}
+
 fn machine_on<E: Float>(device: &str) -> Cuda<E> {
     /// Held by who has chosen the device, until the machine is on it.
     static CHOICE: Mutex<()> = Mutex::new(());

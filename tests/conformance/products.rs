@@ -1,10 +1,10 @@
 //! Matrix products and what is fused with them.
 
-use glimmer::backend::{Backend, Mat, Segments};
+use glimmer::backend::{Backend, Mat, Normed, Segments};
 
 use crate::common::naive::Matrix;
 use crate::common::{assert_close, assert_rows_close, naive, tolerance};
-use crate::harness::{normal, operand, steady, values, wide};
+use crate::harness::{Operand, normal, operand, steady, values, wide};
 use crate::predict::predicted;
 
 /// Rows, inputs, outputs. Products of few rows and of many are different code, on either side of 8.
@@ -57,6 +57,45 @@ pub fn linears<B: Backend>(be: &B) {
         for (found, w) in of_two.iter().chain(&of_three).zip(w[..2].iter().chain(&w)) {
             assert_rows_close(&what, found, &naive::linear(&x.plain, &w.plain), tolerance::<B::Elem>(inputs));
         }
+    }
+}
+
+/// Rows, inputs, outputs: on either side of what is normed on the way, in packs and not, and shared by blocks.
+const NORMED: [(usize, usize, usize); 8] =
+    [(0, 8, 8), (1, 768, 72), (1, 31, 33), (2, 2056, 64), (4, 72, 40), (5, 64, 40), (17, 136, 16), (3, 40, 200)];
+
+/// Rows that differ by more than what their norms make alike.
+fn uneven<B: Backend>(be: &B, rows: usize, cols: usize) -> Operand<B> {
+    let sizes = [1.0, 1e12, 1e-4, 30.0];
+    let mut plain = normal(be, 0, (rows, cols), 1.0).plain;
+    plain.data.iter_mut().enumerate().for_each(|(i, x)| *x *= sizes[i / cols % 4]);
+    operand(be, cols, plain.data)
+}
+
+pub fn normed_linears<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in NORMED {
+        let what = format!("normed linears {rows} × {inputs} → {outputs}");
+        let (x, g) = (uneven(be, rows, inputs), normal(be, 1, (1, inputs), 1.0));
+        let w = [2, 3].map(|stream| normal(be, stream, (outputs, inputs), 0.3));
+        let normed = Normed { x: &x.mat, g: &g.mat, eps: 1e-6 };
+        let found = steady(&what, || be.normed_linears(normed, w.each_ref().map(|w| &w.mat)).map(|y| values(be, &y)));
+        let y = naive::rms_norm(&x.plain, &g.plain.data, 1e-6);
+        for (found, w) in found.iter().zip(&w) {
+            assert_rows_close(&what, found, &naive::linear(&y, &w.plain), tolerance::<B::Elem>(inputs));
+        }
+    }
+}
+
+pub fn normed_geglu<B: Backend>(be: &B) {
+    for (rows, inputs, outputs) in NORMED {
+        let what = format!("normed geglu {rows} × {inputs} → {outputs}");
+        let (x, g) = (uneven(be, rows, inputs), normal(be, 1, (1, inputs), 1.0));
+        let deviation = (inputs as f64).powf(-0.5);
+        let [w_0, w_1] = [2, 3].map(|stream| normal(be, stream, (outputs, inputs), deviation));
+        let normed = Normed { x: &x.mat, g: &g.mat, eps: 1e-6 };
+        let found = steady(&what, || values(be, &be.normed_geglu(normed, &w_0.mat, &w_1.mat)));
+        let wanted = naive::geglu(&naive::rms_norm(&x.plain, &g.plain.data, 1e-6), &w_0.plain, &w_1.plain);
+        assert_close(&what, &found, &wanted.data, tolerance::<B::Elem>(inputs));
     }
 }
 

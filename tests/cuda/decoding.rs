@@ -103,13 +103,13 @@ fn in_bf16_an_emulated_step_is_a_launch() {
     a_step_is_a_launch::<bf16>();
 }
 
-/// Embedding, seven launches a layer and four more, norm, logits in two.
+/// Embedding, seven launches a layer and one more, norm, logits in two.
 #[test]
-fn an_emulated_layer_of_the_decoder_is_eleven() {
+fn an_emulated_layer_of_the_decoder_is_eight() {
     let (_, be) = emulated_machine::<bf16>();
     let reader = reader(be);
     let (_, graphs) = launches(&reader, |reader| drop(read(reader, 2)));
-    assert_eq!(graphs[0].len(), 1 + 2 * 11 + 3, "{:?}", graphs[0]);
+    assert_eq!(graphs[0].len(), 1 + 2 * 8 + 3, "{:?}", graphs[0]);
 }
 
 /// What steps leave behind is nothing.

@@ -13,7 +13,7 @@ fn launches(memory_layers: usize) -> usize {
     let cut = Cut { live_layers: 1, rerank_layers: 0 };
     let reader = Reader::random(be, config, Glimmer::new(cut, 1), 1).unwrap();
     emulator.forget().unwrap();
-    reader.encode_memory(&[&[3, 4, 5, 1]]).unwrap();
+    reader.encode_memory(&[&[3, 4, 5, 6, 7, 1]]).unwrap();
     emulator.launches().unwrap().len()
 }
 
