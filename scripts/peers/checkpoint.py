@@ -18,6 +18,7 @@ def config(size):
         "d_model": d, "d_kv": 64, "d_ff": f, "num_heads": heads, "num_layers": layers, "num_decoder_layers": layers,
         "relative_attention_num_buckets": 32, "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6,
         "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False, "dropout_rate": 0.0,
+        "initializer_factor": 1.0, "is_encoder_decoder": True, "use_cache": True,
         "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0,
     }
 
