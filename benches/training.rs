@@ -1,7 +1,7 @@
 //! One training step, forward and backward without the optimiser, of a FiD whose questions have 8 passages each: of
-//! T5.1.1-small on the CPU, one question at a time; of base and large in bf16 on a CUDA device, where there is one, of one
-//! question and of eight, and the optimiser beside. `cargo bench --bench training`; a part of a benchmark's name (`cuda`, `cpu`,
-//! `base`) behind `--` leaves out the others.
+//! T5.1.1-small on the CPU, one question at a time; of base and large in bf16 on a CUDA device, where there is one, of
+//! one question and of eight, and the optimiser beside. `cargo bench --bench training`; a part of a benchmark's name
+//! (`cuda`, `cpu`, `base`) behind `--` leaves out the others.
 
 #[path = "common/mod.rs"]
 mod common;
@@ -59,6 +59,17 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    fn name(&self) -> String {
+        let Self { machine, size, questions, .. } = self;
+        format!("training, {machine}, {size}, {questions} x {PASSAGES} passages")
+    }
+
+    /// Of its benchmarks.
+    fn names(&self) -> impl Iterator<Item = String> {
+        let passes = self.passes.iter().map(|&(what, ..)| what).chain(["optimiser"]);
+        passes.map(|what| format!("{}/{what}", self.name()))
+    }
+
     /// Multiply-adds of a step: a pass, and twice as many for the gradients of what it multiplied.
     fn multiply_adds(&self, reader: &Reader<impl Backward>) -> f64 {
         let lengths = Lengths { question: QUESTION, passage: PASSAGE, answer: ANSWER };
@@ -70,7 +81,7 @@ impl Job<'_> {
 
     fn measure<B: Backward>(&self, c: &mut Criterion, reader: &mut Reader<B>) -> Vec<Vec<String>> {
         let Self { machine, size, questions, .. } = *self;
-        let mut group = c.benchmark_group(format!("training, {machine}, {size}, {questions} x {PASSAGES} passages"));
+        let mut group = c.benchmark_group(self.name());
         let [warm_up, measured] = [self.seconds / 8.0, self.seconds].map(Duration::from_secs_f64);
         group.sample_size(10).warm_up_time(warm_up).measurement_time(measured);
         let texts: Vec<Texts> = (0..questions).map(|i| Texts::new(&reader.config, i)).collect();
@@ -126,28 +137,27 @@ const RECOMPUTED: (&str, f64, Recompute) = ("no dropout, layers recomputed", 0.0
 
 fn main() {
     let mut c = Criterion::default().configure_from_args();
+    // Models are not made for benchmarks that the command line leaves out.
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-    let wants = |machine: &str, size: &str| {
-        filter.as_ref().is_none_or(|part| format!("{machine}, {size}").contains(part) || part.contains(size))
-    };
+    let wants = |job: &Job<'_>| filter.as_ref().is_none_or(|part| job.names().any(|name| name.contains(part)));
     let mut rows = Vec::new();
-    if wants("cpu", "small") {
-        let passes = &[NO_DROPOUT, DROPOUT, RECOMPUTED];
-        let job = Job { machine: "cpu, f32", size: "small", questions: 1, seconds: 25.0, passes };
+    let passes = &[NO_DROPOUT, DROPOUT, RECOMPUTED];
+    let job = Job { machine: "cpu, f32", size: "small", questions: 1, seconds: 25.0, passes };
+    if wants(&job) {
         rows.extend(job.measure(&mut c, &mut fid(Cpu::<f32>::default(), "small")));
     }
     if let Ok(device) = probe() {
-        for size in ["base", "large"].into_iter().filter(|size| wants("cuda", size)) {
+        for size in ["base", "large"] {
+            let passes = &[RECOMPUTED, NO_DROPOUT, DROPOUT];
+            let jobs = [1, 8].map(|questions| Job { machine: "cuda, bf16", size, questions, seconds: 1.0, passes });
+            if !jobs.iter().any(wants) {
+                continue;
+            }
             let mut reader = fid(Cuda::<bf16>::new(&device).expect("the device takes the kernels"), size);
-            for questions in [1, 8] {
-                let passes = &[RECOMPUTED, NO_DROPOUT, DROPOUT];
-                let job = Job { machine: "cuda, bf16", size, questions, seconds: 1.0, passes };
+            for job in jobs.iter().filter(|job| wants(job)) {
                 rows.extend(job.measure(&mut c, &mut reader));
-                let peak = reader.be.peak_bytes().expect("the device works");
-                println!(
-                    "{size}, {questions} questions: {:.2} GB of the device were in use at the most",
-                    peak as f64 / 1e9
-                );
+                let peak = reader.be.peak_bytes().expect("the device works") as f64 / 1e9;
+                println!("{size}, {} questions: {peak:.2} GB of the device were in use at the most", job.questions);
             }
         }
     }

@@ -24,8 +24,8 @@ pub fn median_seconds(group: &mut BenchmarkGroup<'_, WallTime>, id: BenchmarkId,
     median(times)
 }
 
-/// As [`median_seconds`], of `run` again and again without a pause, and `wait` behind the last: what a machine that works
-/// while its host goes on takes when it has enough to do.
+/// As [`median_seconds`], of `run` again and again without a pause, and `wait` behind the last: what a machine that
+/// works while its host goes on takes when it has enough to do.
 pub fn median_seconds_together(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,

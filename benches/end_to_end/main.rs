@@ -4,8 +4,9 @@
 //!
 //!     cargo bench --bench end_to_end -- small
 //!
-//! The name of a size, of a machine (`cuda`), or of anything else that is part of a benchmark's name, leaves out the others:
-//! without one, the large readers are measured too, which takes the CPU long. Table, `end_to_end.json` and `end_to_end.svg` lie in `target/bench`.
+//! The name of a size, of a machine (`cuda`), or of anything else that is part of a benchmark's name, leaves out the
+//! others: without one, the large readers are measured too, which takes the CPU long. Table, `end_to_end.json` and
+//! `end_to_end.svg` lie in `target/bench`.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -1,7 +1,7 @@
-//! Every operation of every machine that is there, at T5.1.1's shapes (on the CPU base with 8 passages, on a device base and
-//! large with 25): its time, its rate, and its share of what the machine can do, which is measured first: a large matrix
-//! product, and a copy of what no cache holds. Operands that a cache does hold come faster than that. `cargo bench --bench
-//! operations`; with the name of an operation or of a machine (`cuda`) behind `--`, that one alone.
+//! Every operation of every machine that is there, at T5.1.1's shapes (on the CPU base with 8 passages, on a device base
+//! and large with 25): its time, its rate, and its share of what the machine can do, which is measured first: a large
+//! matrix product, and a copy of what no cache holds. Operands that a cache does hold come faster than that. `cargo bench
+//! --bench operations`; with the name of an operation or of a machine (`cuda`) behind `--`, that one alone.
 
 mod backward;
 #[path = "../common/mod.rs"]

@@ -34,18 +34,14 @@ pub fn hopper_machine<E: Float>() -> Cuda<E> {
 fn machine_on<E: Float>(device: &str) -> Cuda<E> {
     /// Held by who has chosen the device, until the machine is on it.
     static CHOICE: Mutex<()> = Mutex::new(());
-    EMULATED.set(is_chosen());
+    let on_gpu = std::env::var_os("GLIMMER_TEST_ON").is_some_and(|place| place == "gpu");
+    EMULATED.set(!on_gpu);
     let _chosen = CHOICE.lock().unwrap_or_else(PoisonError::into_inner);
-    if is_emulated() {
+    if !on_gpu {
         let emulator = glimmer_emulator::open().unwrap();
         emulator.configure(&format!(r#"{{"device": {device}}}"#)).unwrap();
     }
     Cuda::isolated(&probe().unwrap()).unwrap()
-}
-
-/// Whether machines are to be emulated.
-pub fn is_chosen() -> bool {
-    std::env::var_os("GLIMMER_TEST_ON").is_none_or(|place| place != "gpu")
 }
 
 /// Whether the calling test's machine is emulated.

@@ -55,12 +55,6 @@ fn follows_the_cpu<E: Float>(steps: u64, together: usize, bound: f64) {
     assert!(worst <= bound, "{worst:e} off\n{found:?}\n{wanted:?}");
 }
 
-/// In bf16 a device's own tensor cores add up otherwise than the emulator's exact ones, and steps that follow from each
-/// other carry that along.
-fn bf16_bound() -> f64 {
-    if emulated::is_chosen() { 1e-2 } else { 3e-2 }
-}
-
 #[test]
 fn in_f32_the_device_follows_the_cpu() {
     follows_the_cpu::<f32>(4, 1, 1e-4);
@@ -68,7 +62,7 @@ fn in_f32_the_device_follows_the_cpu() {
 
 #[test]
 fn in_bf16_the_device_follows_the_cpu() {
-    follows_the_cpu::<bf16>(4, 1, bf16_bound());
+    follows_the_cpu::<bf16>(4, 1, 1e-2);
 }
 
 #[test]
@@ -81,7 +75,7 @@ fn in_f32_the_device_follows_the_cpu_for_a_hundred_steps() {
 #[ignore = "takes minutes: cargo test --test experiment -- --ignored --nocapture hundred"]
 fn in_bf16_the_device_follows_the_cpu_for_a_hundred_steps() {
     // A step has three questions, too few for each step's loss to be within a hundredth.
-    follows_the_cpu::<bf16>(100, 10, bf16_bound());
+    follows_the_cpu::<bf16>(100, 10, 1e-2);
 }
 
 #[test]
