@@ -10,7 +10,7 @@ use glimmer::backend::{Backward, Element, Grad, Mat, Segments};
 use glimmer::cpu::{Cpu, Packing};
 use glimmer::model::{Config, Cut, Evidence, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Recompute;
-use glimmer::train::{Example, MemoryEncoder, Pass, gradients, zero_gradients};
+use glimmer::train::{Example, MemoryEncoder, Pass, Teacher, gradients, zero_gradients};
 
 /// Those of `scripts/peers/checkpoint.py`.
 const SEGMENTS: usize = 8;
@@ -95,9 +95,21 @@ impl<B: Backward> Trainer<B> {
         const QUESTION: usize = 48;
         let (question, target) = (&texts[0][..QUESTION], &texts[0][..ANSWER]);
         let passages: Vec<&[u32]> = texts.iter().map(|text| &text[QUESTION..]).collect();
-        let batch = [Example { question: Question { ids: question, passages: Passages::Tokens(&passages) }, target }];
+        let batch = [Example {
+            question: Question { ids: question, passages: Passages::Tokens(&passages) },
+            target,
+            evidence: &[],
+        }];
         let (memory, lm_scale) = (MemoryEncoder::Trained, 1.0 / ANSWER as f64);
-        let pass = Pass { memory, recompute: Recompute::Nothing, dropout, seed: 1, lm_scale, distill_scale: 0.0 };
+        let pass = Pass {
+            memory,
+            recompute: Recompute::Nothing,
+            dropout,
+            seed: 1,
+            lm_scale,
+            distill_scale: 0.0,
+            teacher: Teacher::Perplexity,
+        };
         gradients(&self.reader, &batch, &pass, &mut self.grads)?;
         Ok(())
     }

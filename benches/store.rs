@@ -37,7 +37,9 @@ fn empty_the_cache() -> std::io::Result<()> {
 /// The rows of `RETRIEVED` passages, checked and widened: what a question waits for.
 fn read(store: &Store, be: &Cpu<f32>, question: u64) {
     let id = |i| (random::normal(2, question, i).abs() * 1e6) as u64 % PASSAGES;
-    let rows: Vec<_> = (0..RETRIEVED).map(|i| store.read(&id(i).to_string()).unwrap().data).collect();
+    let ids: Vec<String> = (0..RETRIEVED).map(|i| id(i).to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let rows: Vec<_> = store.read_all(&ids).unwrap().into_iter().map(|rows| rows.data).collect();
     black_box(be.dequantise(WIDTH, &rows));
 }
 

@@ -17,7 +17,7 @@ use glimmer::cuda::{Cuda, probe};
 use glimmer::eval::table;
 use glimmer::model::{Config, Cut, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Recompute;
-use glimmer::train::{Example, MemoryEncoder, Optimiser, Pass, Rule, Trained, gradients, zero_gradients};
+use glimmer::train::{Example, MemoryEncoder, Optimiser, Pass, Rule, Teacher, Trained, gradients, zero_gradients};
 use half::bf16;
 
 const PASSAGES: usize = 8;
@@ -89,7 +89,7 @@ impl Job<'_> {
             texts.iter().map(|text| text.passages.iter().map(Vec::as_slice).collect()).collect();
         let examples = texts.iter().zip(&told).map(|(text, told)| {
             let question = Question { ids: &text.question, passages: Passages::Tokens(told) };
-            Example { question, target: &text.target }
+            Example { question, target: &text.target, evidence: &[] }
         });
         let batch: Vec<_> = examples.collect();
         let mut grads = zero_gradients(reader).unwrap();
@@ -98,7 +98,15 @@ impl Job<'_> {
         let lm_scale = 1.0 / (questions * ANSWER) as f64;
         for &(what, dropout, recompute) in self.passes {
             let memory = MemoryEncoder::Trained;
-            let pass = Pass { memory, recompute, dropout, seed: 1, lm_scale, distill_scale: 0.0 };
+            let pass = Pass {
+                memory,
+                recompute,
+                dropout,
+                seed: 1,
+                lm_scale,
+                distill_scale: 0.0,
+                teacher: Teacher::Perplexity,
+            };
             let seconds = common::median_seconds(&mut group, BenchmarkId::from_parameter(what), || {
                 black_box(gradients(reader, &batch, &pass, &mut grads).unwrap());
                 reader.be.download(&idle).unwrap();

@@ -7,6 +7,7 @@ mod optimiser;
 mod pass;
 mod schedule;
 mod stages;
+mod teacher;
 mod together;
 
 pub use exact::Exact;
@@ -15,4 +16,5 @@ pub use memory::TrainingBytes;
 pub use optimiser::{Optimiser, Rule, Trained};
 pub use pass::{Example, Losses, MemoryEncoder, Pass, gradients, gradients_done, zero_gradients};
 pub use schedule::{Decay, Schedule};
+pub use teacher::Teacher;
 pub use together::Together;

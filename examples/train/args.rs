@@ -9,7 +9,7 @@ use glimmer::experiment::{Init, Plan, Settings, TaskFiles, TaskMetric};
 use glimmer::io::Processes;
 use glimmer::kilt::task_name;
 use glimmer::model::{Config, Cut, Glimmer};
-use glimmer::train::MemoryEncoder;
+use glimmer::train::{MemoryEncoder, Teacher};
 
 use crate::machine::MachineArgs;
 use crate::repository;
@@ -83,6 +83,9 @@ pub struct Args {
     /// Whether the memory encoder is trained
     #[arg(long, value_enum, value_name = "HOW", help_heading = "Model")]
     memory: Option<Memory>,
+    /// Whom the scores follow: what the reader makes of each passage, or where the task says that the answer stands
+    #[arg(long, value_enum, value_name = "WHO", help_heading = "Model")]
+    teacher: Option<TeacherName>,
 
     /// Knowledge source, jsonl or gzipped
     #[arg(long, value_name = "FILE", help_heading = "Data")]
@@ -169,6 +172,12 @@ enum Memory {
     Frozen,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum TeacherName {
+    Perplexity,
+    Evidence,
+}
+
 fn metric(text: &str) -> Result<(String, TaskMetric), String> {
     match text.split_once('=') {
         Some((name, "em")) if !name.is_empty() => Ok((name.into(), TaskMetric::Em)),
@@ -219,6 +228,12 @@ impl Args {
             settings.memory = match memory {
                 Memory::Trained => MemoryEncoder::Trained,
                 Memory::Frozen => MemoryEncoder::Frozen,
+            };
+        }
+        if let Some(teacher) = self.teacher {
+            settings.teacher = match teacher {
+                TeacherName::Perplexity => Teacher::Perplexity,
+                TeacherName::Evidence => Teacher::Evidence,
             };
         }
         if self.reader.is_none() && self.m.is_none() {

@@ -144,8 +144,9 @@ impl<B: Backend> Run<'_, B> {
         let stored: Vec<Vec<Stored<'_>>> = match self.source {
             Source::Fresh => Vec::new(),
             Source::Store(store) => {
-                let memories = |a: &Asked| a.passages.iter().map(|p| Ok(store.read(&p.id)?.data)).collect();
-                asked.iter().map(memories).collect::<Result<_>>()?
+                let ids: Vec<&str> = asked.iter().flat_map(|a| &a.passages).map(|p| p.id.as_str()).collect();
+                let mut memories = store.read_all(&ids)?.into_iter().map(|rows| rows.data);
+                asked.iter().map(|a| memories.by_ref().take(a.passages.len()).collect()).collect()
             }
         };
         let fresh: Vec<Vec<&[u32]>> =

@@ -69,9 +69,13 @@ impl<'a> Examples<'a> {
     /// # Errors
     /// A store or a corpus that is damaged.
     pub fn stored(drawn: &'a [Drawn], corpus: &Corpus, store: &'a Store) -> Result<Self> {
-        let memory = |&number: &u32| Ok(store.read(&corpus.passage(number as usize)?.id)?.data);
-        let memories = |drawn: &Drawn| Ok(Kept::Memory(drawn.numbers.iter().map(memory).collect::<Result<_>>()?));
-        Ok(Self { drawn, passages: drawn.iter().map(memories).collect::<Result<_>>()? })
+        let numbers = drawn.iter().flat_map(|drawn| &drawn.numbers);
+        let ids: Vec<String> = numbers.map(|&n| Ok(corpus.passage(n as usize)?.id)).collect::<Result<_>>()?;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut memories = store.read_all(&ids)?.into_iter().map(|rows| rows.data);
+        let of = |drawn: &Drawn| Kept::Memory(memories.by_ref().take(drawn.numbers.len()).collect());
+        let passages = drawn.iter().map(of).collect();
+        Ok(Self { drawn, passages })
     }
 
     /// Without their answers.
@@ -88,7 +92,8 @@ impl<'a> Examples<'a> {
 
     /// With their answers.
     pub fn examples(&'a self) -> Vec<Example<'a>> {
-        let example = |(question, drawn): (_, &'a Drawn)| Example { question, target: &drawn.target };
+        let example =
+            |(question, drawn): (_, &'a Drawn)| Example { question, target: &drawn.target, evidence: &drawn.evidence };
         self.questions().into_iter().zip(self.drawn).map(example).collect()
     }
 }
@@ -103,6 +108,7 @@ mod tests {
             passages: passages.iter().map(|&n| vec![5; n - 2]).collect(),
             target: vec![1],
             numbers: Vec::new(),
+            evidence: Vec::new(),
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Drawn {
     pub target: Vec<u32>,
     /// The passages' numbers in the corpus; none where they are not the corpus's, or not as it has them.
     pub numbers: Vec<u32>,
+    /// Which of the passages are evidence; none where they are not the corpus's.
+    pub evidence: Vec<bool>,
 }
 
 impl Drawn {
@@ -214,7 +216,8 @@ impl Data {
             Retrieved::Corpus(numbers) => numbers,
             Retrieved::Given(_) => Vec::new(),
         };
-        Ok(Drawn { question, passages, target, numbers })
+        let evidence = numbers.iter().map(|number| asked.evidence.contains(number)).collect();
+        Ok(Drawn { question, passages, target, numbers, evidence })
     }
 
     /// The same question, or one whose answer is substituted.
@@ -254,7 +257,7 @@ impl Data {
             // The end of text is no part of it.
             let corrupted = spans.corrupt(&text[..text.len() - 1], sentinels, *stream);
             let (question, passages) = (vec![Tokenizer::EOS], vec![corrupted.input]);
-            Drawn { question, passages, target: corrupted.target, numbers: Vec::new() }
+            Drawn { question, passages, target: corrupted.target, numbers: Vec::new(), evidence: Vec::new() }
         });
         Ok(drawn.collect())
     }
@@ -280,7 +283,7 @@ fn needs_corpus(settings: &Settings) -> bool {
     settings.retriever == Retriever::Bm25 || settings.objective != Objective::Tasks
 }
 
-/// Whether gold passages are looked for.
+/// Whether gold passages come in where they were not retrieved.
 pub(super) fn inserts_gold(settings: &Settings) -> bool {
     settings.gold == Gold::Insert && settings.retriever == Retriever::Bm25
 }

@@ -28,7 +28,9 @@ pub struct Asked {
     pub answers: Vec<String>,
     /// At least one passage, unless one is missing.
     pub retrieved: Retrieved,
-    /// Gold passages, by number, that are not among those retrieved.
+    /// The passages of its evidence, by number; none where passages are not the corpus's.
+    pub evidence: Vec<u32>,
+    /// Those that come in though they were not retrieved.
     pub missing: Vec<u32>,
 }
 
@@ -79,15 +81,16 @@ pub fn read(plan: &Plan, corpus: Option<&Corpus>, notes: &mut Vec<String>) -> Re
         records.retain(|record| !record.answers().is_empty());
         let k = settings.passages.get();
         let retrieved = retrieve(plan, corpus, (&path, &records), k)?;
-        let missing = match corpus {
-            Some(corpus) if inserts_gold(settings) => missing_gold(corpus, &records, &retrieved, k)?,
+        let evidence = match corpus {
+            Some(corpus) if settings.retriever == Retriever::Bm25 => gold_passages(corpus, &records)?,
             _ => vec![Vec::new(); records.len()],
         };
-        let asked = records.iter().zip(retrieved).zip(missing).map(|((record, retrieved), missing)| Asked {
+        let asked = records.iter().zip(retrieved).zip(evidence).map(|((record, retrieved), evidence)| Asked {
             input: record.input.clone(),
             answers: record.answers().into_iter().map(String::from).collect(),
+            missing: if inserts_gold(settings) { missing(&evidence, &retrieved, k) } else { Vec::new() },
             retrieved,
-            missing,
+            evidence,
         });
         let asked: Vec<Asked> = asked.filter(Asked::has_passages).collect();
         let inserted = asked.iter().filter(|asked| !asked.missing.is_empty()).count();
@@ -164,8 +167,15 @@ fn retrieve(
     Ok(hits.into_iter().map(Retrieved::Corpus).collect())
 }
 
-/// For each record, the passages of its evidence that are not among the first `k` retrieved.
-fn missing_gold(corpus: &Corpus, records: &[Record], retrieved: &[Retrieved], k: usize) -> Result<Vec<Vec<u32>>> {
+/// Those that are not among the first `k` retrieved.
+fn missing(evidence: &[u32], retrieved: &Retrieved, k: usize) -> Vec<u32> {
+    let Retrieved::Corpus(found) = retrieved else { return Vec::new() };
+    let found = &found[..k.min(found.len())];
+    evidence.iter().filter(|number| !found.contains(number)).copied().collect()
+}
+
+/// The passages of each record's evidence.
+fn gold_passages(corpus: &Corpus, records: &[Record]) -> Result<Vec<Vec<u32>>> {
     let mut pages: HashMap<&str, Vec<Place>> = HashMap::new();
     for record in records {
         evidence(record).iter().for_each(|gold| _ = pages.entry(gold.wikipedia_id.as_str()).or_default());
@@ -176,18 +186,15 @@ fn missing_gold(corpus: &Corpus, records: &[Record], retrieved: &[Retrieved], k:
             places.push(Place { number, first: passage.first_paragraph as i64, last: passage.last_paragraph as i64 });
         }
     }
-    let of_record = |(record, retrieved): (&Record, &Retrieved)| {
-        let Retrieved::Corpus(found) = retrieved else { return Vec::new() };
-        let mut missing: Vec<u32> = Vec::new();
-        for gold in evidence(record) {
-            let number = pages.get(gold.wikipedia_id.as_str()).and_then(|places| place_of(gold, places));
-            missing.extend(number.filter(|number| !found[..k.min(found.len())].contains(number)));
-        }
-        missing.sort_unstable();
-        missing.dedup();
-        missing
+    let of_record = |record: &Record| {
+        let places =
+            |gold: &Provenance| pages.get(gold.wikipedia_id.as_str()).and_then(|places| place_of(gold, places));
+        let mut numbers: Vec<u32> = evidence(record).iter().filter_map(places).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
     };
-    Ok(records.iter().zip(retrieved).map(of_record).collect())
+    Ok(records.iter().map(of_record).collect())
 }
 
 /// A record's first set of evidence.

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::io::write_atomic;
 use crate::model::{Config, Cut, Glimmer};
 use crate::nn::Recompute;
-use crate::train::{Decay, MemoryEncoder, Rule, Schedule};
+use crate::train::{Decay, MemoryEncoder, Rule, Schedule, Teacher};
 
 mod choices;
 
@@ -28,6 +28,8 @@ pub struct Settings {
     pub reader: Option<Glimmer>,
     /// Whether the memory encoder is trained.
     pub memory: MemoryEncoder,
+    /// Whom the scores follow.
+    pub teacher: Teacher,
     /// How a separate reranker (`reader.reranker`) begins, where the checkpoint has none.
     pub reranker_init: RerankerInit,
     /// What is learned.
@@ -115,6 +117,7 @@ impl Default for Settings {
             init: Init::Random(Sizes::default()),
             reader: None,
             memory: MemoryEncoder::Trained,
+            teacher: Teacher::Perplexity,
             reranker_init: RerankerInit::Encoder,
             objective: Objective::Tasks,
             knowledge: None,
@@ -196,6 +199,11 @@ impl Settings {
         ensure!(
             self.knowledge.is_some() || self.retriever == Retriever::Given && self.objective == Objective::Tasks,
             "knowledge is missing: passages come from there, unless retriever is \"given\""
+        );
+        let knows = self.objective == Objective::Tasks && self.retriever == Retriever::Bm25;
+        ensure!(
+            self.teacher == Teacher::Perplexity || knows,
+            "teacher is \"evidence\", which only passages that are retrieved for tasks are known to be"
         );
         match &self.objective {
             Objective::Tasks => ensure!(!self.tasks.is_empty(), "tasks is empty: there is nothing to learn"),
@@ -301,6 +309,7 @@ mod tests {
         refused(&with(r#""gold": "maybe""#), "maybe");
         refused(&with(r#""objective": {"span_corruption": {"noise": 1}}"#), "noise is 1");
         refused(&with(r#""reader": {"live_layers": 4}"#), "rerank_layers");
+        refused(&with(r#""teacher": "evidence", "retriever": "given""#), "teacher is");
     }
 
     #[test]

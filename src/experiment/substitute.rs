@@ -34,7 +34,8 @@ pub fn rename(drawn: &Drawn, titles: &[Vec<u32>], vocabulary: usize, stream: Str
         replaced(passage, title, &new)
     };
     let passages = drawn.passages.iter().zip(titles).map(renamed).collect();
-    Some(Drawn { question: drawn.question.clone(), passages, target: ended(&invented(place)), numbers: Vec::new() })
+    let (question, evidence) = (drawn.question.clone(), drawn.evidence.clone());
+    Some(Drawn { question, passages, target: ended(&invented(place)), numbers: Vec::new(), evidence })
 }
 
 /// Puts `other`, the answer to another question, in the place of the answer, in all passages and as what is learned. A
@@ -46,7 +47,7 @@ pub fn substitute(drawn: Drawn, other: &[u32]) -> Drawn {
         return drawn;
     }
     let passages = drawn.passages.iter().map(|passage| replaced(passage, old, new)).collect();
-    Drawn { passages, target: ended(new), question: drawn.question, numbers: Vec::new() }
+    Drawn { passages, target: ended(new), numbers: Vec::new(), ..drawn }
 }
 
 /// The answer without its end.
@@ -81,7 +82,8 @@ mod tests {
 
     fn drawn() -> Drawn {
         let passages = vec![vec![10, 20, 21, 11, 20, 21, 1], vec![12, 20, 1], vec![20, 21, 1]];
-        Drawn { question: vec![20, 9, 1], passages, target: vec![20, 21, 1], numbers: vec![7, 8, 9] }
+        let evidence = vec![true, false, false];
+        Drawn { question: vec![20, 9, 1], passages, target: vec![20, 21, 1], numbers: vec![7, 8, 9], evidence }
     }
 
     #[test]

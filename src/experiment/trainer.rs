@@ -20,7 +20,7 @@ use crate::io::{Progress, Tokenizer, interrupted};
 use crate::model::{Glimmer, Reader, Spec, Weights};
 use crate::nn::Tree;
 use crate::random;
-use crate::train::{Losses, Optimiser, Pass, Schedule, Together, Trained, gradients_done, zero_gradients};
+use crate::train::{Losses, Optimiser, Pass, Schedule, Teacher, Together, Trained, gradients_done, zero_gradients};
 
 /// Stream of the experiment's seed that the passes' masks are drawn from.
 const MASKS: u64 = 6;
@@ -250,6 +250,7 @@ impl<B: Backward> Trainer<B> {
                 seed: random::bits(seed, 0, places[passed] as u64),
                 lm_scale: 1.0 / targets as f64,
                 distill_scale,
+                teacher: settings.teacher,
             };
             passed += part.len();
             let is_last = passed == own.len();
@@ -342,10 +343,14 @@ impl<B: Backward> Trainer<B> {
     }
 }
 
-/// The weight of the distillation: none where every passage is read, whatever its score.
+/// The weight of the distillation. What the reader would teach is none of it where every passage is read, whatever its score.
 fn distill_weight(settings: &Settings, glimmer: &Glimmer) -> f64 {
-    let chooses = settings.objective == Objective::Tasks && settings.passages.get() > glimmer.selected;
-    if chooses { glimmer.distill_weight } else { 0.0 }
+    let passages = settings.passages.get();
+    let teaches = match settings.teacher {
+        Teacher::Perplexity => settings.objective == Objective::Tasks && passages > glimmer.selected,
+        Teacher::Evidence => passages > 1,
+    };
+    if teaches { glimmer.distill_weight } else { 0.0 }
 }
 
 /// An evaluation in a line.

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+#[cfg(unix)]
+use memmap2::Advice;
 use memmap2::{Mmap, MmapOptions};
 
 use super::catalog::Catalog;
@@ -95,6 +97,26 @@ impl Store {
         rows.with_context(|| {
             format!("the memory of passage {id:?} in {place} is damaged; remove the passage and add it again, or delete the folder")
         })
+    }
+
+    /// The rows of several passages. The disk is asked for all of them before the first is waited for.
+    ///
+    /// # Errors
+    /// As those of [`read`](Self::read).
+    pub fn read_all(&self, ids: &[&str]) -> Result<Vec<Rows<'_>>> {
+        #[cfg(unix)]
+        for entry in ids.iter().filter_map(|id| self.catalog.find(&self.index, id)) {
+            self.will_read(&entry);
+        }
+        ids.iter().map(|id| self.read(id)).collect()
+    }
+
+    /// Tells the system that a passage's bytes are wanted soon. It may be deaf to that: then they come when they are read.
+    #[cfg(unix)]
+    fn will_read(&self, entry: &Entry<'_>) {
+        if let (Some(bytes), Some(shard)) = (self.bytes_of(entry), self.shards.get(&entry.shard)) {
+            let _ = shard.advise_range(Advice::WillNeed, entry.offset as usize, bytes.len());
+        }
     }
 
     /// The rows of a passage, unchecked; `None` if it is not in the store.

@@ -3,7 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use super::stages::{Joined, Ranked, Read};
-use crate::backend::{Backward, Distill, Element, Grad, Noise, Segments, Selection, check_ids};
+use super::teacher::Teacher;
+use crate::backend::{Backward, Element, Grad, Noise, check_ids};
 use crate::model::{Evidence, Question, Reader, Weights};
 use crate::nn::{Done, Recompute, Tree};
 
@@ -14,6 +15,8 @@ pub struct Example<'a> {
     pub question: Question<'a>,
     /// Token ids of the answer, at least one; the last is the end of text.
     pub target: &'a [u32],
+    /// Which of its passages are evidence; for [`Teacher::Evidence`], and empty where nobody knows.
+    pub evidence: &'a [bool],
 }
 
 /// Whether the memory encoder learns.
@@ -43,6 +46,8 @@ pub struct Pass {
     /// Of each question's divergence: the distillation's weight over the questions of the whole batch. At 0 nothing is
     /// distilled, and passages that are not read cost nothing beyond their scores.
     pub distill_scale: f64,
+    /// Whom the scores follow.
+    pub teacher: Teacher,
 }
 
 /// Sums over a batch.
@@ -79,6 +84,11 @@ impl Example<'_> {
     fn check<B: Backward>(&self, reader: &Reader<B>) -> Result<()> {
         self.question.check(&reader.config)?;
         ensure!(!self.target.is_empty(), "its answer has no tokens; even an empty text has its end");
+        let (told, passages) = (self.evidence.len(), self.question.passages.len());
+        ensure!(
+            told == 0 || told == passages,
+            "it has {passages} passages, and {told} of them are told to be evidence or not"
+        );
         check_ids(self.target, reader.config.vocab_size).context("its answer")
     }
 }
@@ -133,7 +143,8 @@ pub fn gradients_done<B: Backward>(
     let model = (&reader.config, &*reader.weights.encoder.embedding);
     let (logits, taught) = decoder.teach_saved(be, model, &evidence, &targets, (&mut noise, pass.recompute));
     let (log_probs, dlogits) = be.cross_entropy(logits, &be.upload(targets.concat()), pass.lm_scale);
-    let distilled = (pass.distill_scale > 0.0).then(|| distill(reader, &ranked, &joined.groups, (&targets, pass)));
+    let distilled = (pass.distill_scale > 0.0)
+        .then(|| pass.teacher.teach(reader, &ranked, &joined.groups, (batch, pass.distill_scale)));
     let distilled = distilled.transpose()?;
 
     let devidence = decoder.teach_backward(
@@ -155,43 +166,4 @@ pub fn gradients_done<B: Backward>(
         distill: distilled.map_or(Ok(0.0), |d| be.download(&d.divergences).map(sum))?,
         questions: batch.len(),
     })
-}
-
-/// What the distillation comes to.
-struct Distilled<B: Backward> {
-    /// Of each question.
-    divergences: B::Buf<B::Wide>,
-    /// `[passages]`.
-    dscores: B::Buf<B::Wide>,
-}
-
-/// The distillation, with every passage given to the decoder by itself.
-fn distill<B: Backward>(
-    reader: &Reader<B>,
-    ranked: &Ranked<B>,
-    groups: &Segments<B>,
-    (targets, pass): (&[&[u32]], &Pass),
-) -> Result<Distilled<B>> {
-    let be = &reader.be;
-    let everything = Selection::all(be, ranked.live_a.segments.count);
-    let encoded = reader.finish(&ranked.live_a, &everything);
-    let evidence = Evidence { rows: &encoded.rows, segments: &encoded.segments };
-    let offsets = be.download(&groups.offsets)?;
-    let pairs = targets.iter().zip(offsets.windows(2));
-    let repeated: Vec<&[u32]> =
-        pairs.flat_map(|(target, group)| std::iter::repeat_n(*target, (group[1] - group[0]) as usize)).collect();
-    let (decoder, embedding) = (&reader.weights.decoder, &reader.weights.encoder.embedding);
-    let logits = decoder.teach(be, &reader.config, embedding, &evidence, &repeated);
-    let log_probs = be.log_prob(&logits, &be.upload(repeated.concat()));
-    let (divergences, dscores) = be.distill(Distill {
-        scores: &ranked.scores,
-        log_probs: &log_probs,
-        answers: &Segments::packed(be, repeated.iter().map(|target| target.len())),
-        groups,
-        temperature: reader.glimmer.temperature,
-        direction: reader.glimmer.distill_direction,
-        answer: reader.glimmer.answer_log_prob,
-        scale: pass.distill_scale,
-    });
-    Ok(Distilled { divergences, dscores })
 }

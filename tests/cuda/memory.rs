@@ -5,7 +5,7 @@ use glimmer::model::{Config, Cut, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::{Recompute, Tree};
 use glimmer::random;
 use glimmer::train::{
-    Example, MemoryEncoder, Optimiser, Pass, Rule, Trained, TrainingBytes, gradients, zero_gradients,
+    Example, MemoryEncoder, Optimiser, Pass, Rule, Teacher, Trained, TrainingBytes, gradients, zero_gradients,
 };
 use half::bf16;
 
@@ -41,9 +41,16 @@ fn step(reader: &mut Reader<Cuda<bf16>>, recompute: Recompute) -> Vec<Vec<u32>> 
     let told: Vec<Vec<u32>> = (2..).zip(PASSAGES).map(|(stream, length)| text(stream, length)).collect();
     let told: Vec<&[u32]> = told.iter().map(Vec::as_slice).collect();
     let question = Question { ids: &question, passages: Passages::Tokens(&told) };
-    let pass =
-        Pass { memory: MemoryEncoder::Trained, recompute, dropout: 0.1, seed: 1, lm_scale: 1.0, distill_scale: 1.0 };
-    gradients(reader, &[Example { question, target: &answer }], &pass, &mut grads).unwrap();
+    let pass = Pass {
+        memory: MemoryEncoder::Trained,
+        recompute,
+        dropout: 0.1,
+        seed: 1,
+        lm_scale: 1.0,
+        distill_scale: 1.0,
+        teacher: Teacher::Perplexity,
+    };
+    gradients(reader, &[Example { question, target: &answer, evidence: &[] }], &pass, &mut grads).unwrap();
     optimiser.step(reader, &grads, 0, 0.01).unwrap();
     let bits = |grad: &glimmer::backend::Grad<Cuda<bf16>>| {
         let values = glimmer::backend::Backend::download(&reader.be, &grad.buf).unwrap();

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use glimmer::cpu::Cpu;
-use glimmer::experiment::{Data, Drawn, Examples, Gold, Retriever, Settings, Target, micro_batches};
+use glimmer::experiment::{Data, Drawn, Examples, Gold, Line, Retriever, Settings, Target, micro_batches};
 use glimmer::io::Tokenizer;
 use glimmer::model::Reader;
 use glimmer::nn::{Recompute, Tree};
-use glimmer::train::{Losses, MemoryEncoder, Pass, gradients, zero_gradients};
+use glimmer::train::{Losses, MemoryEncoder, Pass, Teacher, gradients, zero_gradients};
 
 use crate::world::{World, count};
 
@@ -26,6 +26,7 @@ fn gradient(reader: &Reader<Cpu<f64>>, batch: &[Drawn], tokens: usize) -> (Losse
         seed: 1,
         lm_scale: 0.1,
         distill_scale: 0.2,
+        teacher: Teacher::Perplexity,
     };
     let (mut grads, mut losses) = (zero_gradients(reader).unwrap(), Losses::default());
     for part in micro_batches(batch, tokens) {
@@ -62,6 +63,26 @@ fn draws_depend_on_seed_and_number_alone() {
     assert_ne!(draw(&Settings { seed: 2, ..settings.clone() }, 0..20), all);
     assert!(all.iter().all(|drawn| (1..=4).contains(&drawn.passages.len())));
     assert!(all.iter().all(|drawn| drawn.target.last() == Some(&Tokenizer::EOS)));
+    // Every question has the one page of its evidence; where it was not retrieved, it came in.
+    for Drawn { numbers, evidence, .. } in &all {
+        assert_eq!((numbers.len(), evidence.iter().filter(|&&gold| gold).count()), (evidence.len(), 1));
+    }
+}
+
+/// The reader's own probabilities say nothing to the scores where all passages are read; the evidence does.
+#[test]
+fn evidence_teaches_where_everything_is_read() {
+    let world = World::new();
+    let distilled = |line: Line| match line {
+        Line::Trained { distill_loss, .. } => distill_loss,
+        Line::Evaluated { .. } => None,
+    };
+    for (teacher, name, taught) in [(Teacher::Perplexity, "reader", 0), (Teacher::Evidence, "evidence", 2)] {
+        world.train(&Settings { teacher, passages: count(2), steps: 2, ..world.settings() }, name);
+        let losses: Vec<f64> = world.log(name).into_iter().filter_map(distilled).collect();
+        assert_eq!(losses.len(), taught, "{losses:?}");
+        assert!(losses.iter().all(|loss| *loss > 0.0), "{losses:?}");
+    }
 }
 
 #[test]
@@ -86,6 +107,7 @@ fn gold_passages_come_in_among_those_that_are_read() {
     let settings = Settings { tasks: settings.tasks[..1].to_vec(), ..settings };
     let gold = data(&world, settings.clone()).draw(0..1).unwrap();
     assert_eq!(gold[0].passages.len(), 1, "nothing is retrieved for this question");
+    assert_eq!(gold[0].evidence, [true]);
     let tokenizer = Tokenizer::open(&world.path("tokenizer")).unwrap();
     let kept = data(&world, settings.clone());
     let text = kept.corpus().unwrap().passage(70).unwrap();

@@ -1,11 +1,13 @@
 //! The gradient of a whole reader against central differences of its own losses, in f64.
 
-use glimmer::backend::{AnswerLogProb, DistillDirection, Grad, Mat, Pool};
+use glimmer::backend::{AnswerLogProb, Backend, DistillDirection, Grad, Mat, Pool};
 use glimmer::cpu::Cpu;
 use glimmer::model::{Glimmer, Question, Reader, Weights};
 use glimmer::nn::{Recompute, Tree};
 use glimmer::random;
-use glimmer::train::{Example, Losses, MemoryEncoder, Pass, Trained, gradients, gradients_done, zero_gradients};
+use glimmer::train::{
+    Example, Losses, MemoryEncoder, Pass, Teacher, Trained, gradients, gradients_done, zero_gradients,
+};
 
 use crate::tiny::{LAYERS, cut, question, reader, slices, texts, values};
 
@@ -30,10 +32,13 @@ impl Batch {
         let passages = [&told[..3], &told[3..7], &told[7..]];
         let questions: Vec<Question<'_>> =
             self.asked.iter().zip(passages).map(|(ids, passages)| question(ids, passages)).collect();
-        let pairs = questions.into_iter().zip(&self.answers);
-        body(&pairs.map(|(question, target)| Example { question, target }).collect::<Vec<_>>())
+        let all = questions.into_iter().zip(&self.answers).zip(EVIDENCE);
+        body(&all.map(|((question, target), evidence)| Example { question, target, evidence }).collect::<Vec<_>>())
     }
 }
+
+/// Of the second question, none is among its passages.
+const EVIDENCE: [&[bool]; 3] = [&[true, false, false], &[false; 4], &[false, true, false, true, false]];
 
 const LM: Pass = Pass {
     memory: MemoryEncoder::Trained,
@@ -42,6 +47,7 @@ const LM: Pass = Pass {
     seed: 5,
     lm_scale: 0.3,
     distill_scale: 0.0,
+    teacher: Teacher::Perplexity,
 };
 
 fn run(reader: &Reader<Machine>, batch: &Batch, pass: &Pass) -> (Losses, Weights<Grad<Machine>>) {
@@ -133,6 +139,40 @@ fn the_distillations_gradient_is_that_of_its_loss() {
     }
 }
 
+/// Every parameter before the scores, the reader's as well: evidence depends on none.
+#[test]
+fn evidence_teaches_the_scores_and_all_before_them() {
+    for (reranker, direction) in [(false, DistillDirection::LmRank), (true, DistillDirection::RankLm)] {
+        let mut glimmer = cut(4, 2, 2);
+        (glimmer.score_norm, glimmer.reranker, glimmer.temperature) = (true, reranker, 0.7);
+        glimmer.distill_direction = direction;
+        let pass = Pass { distill_scale: 0.4, teacher: Teacher::Evidence, ..LM };
+        let mut reader = reader::<f64>(glimmer, 3);
+        let moving = check(&mut reader, &pass, |_| true);
+        assert_eq!(moving, reader.weights.leaves().len());
+    }
+}
+
+#[test]
+fn evidence_is_compared_with_the_scores() {
+    let (batch, mut glimmer) = (Batch::new(), cut(4, 2, 2));
+    glimmer.temperature = 0.7;
+    let reader = reader::<f64>(glimmer, 3);
+    let pass = Pass { distill_scale: 0.4, teacher: Teacher::Evidence, ..LM };
+    let found = run(&reader, &batch, &pass).0.distill;
+    let scores = batch.with(|examples| {
+        let questions: Vec<Question<'_>> = examples.iter().map(|example| example.question).collect();
+        reader.be.download(&reader.score(&questions).unwrap().scores).unwrap()
+    });
+    let wanted = |scores: &[f64], places: &[usize]| {
+        let mass: f64 = scores.iter().map(|score| (score / 0.7).exp()).sum();
+        let share = 1.0 / places.len() as f64;
+        places.iter().map(|&place| share * (share.ln() - (scores[place] / 0.7 - mass.ln()))).sum::<f64>()
+    };
+    let wanted = wanted(&scores[..3], &[0]) + wanted(&scores[7..], &[1, 3]);
+    assert!((found - wanted).abs() <= 1e-12 * wanted, "{found} against {wanted}");
+}
+
 #[test]
 fn a_frozen_memory_encoder_has_no_gradient_and_the_rest_has_the_same() {
     let batch = Batch::new();
@@ -200,11 +240,14 @@ fn what_cannot_be_learned_from_is_refused() {
     let reader = reader::<f64>(cut(4, 2, 2), 3);
     let passages: [&[u32]; 1] = [&[5, 1]];
     let refuse = |ids: &[u32], target: &[u32]| {
-        let examples = [Example { question: question(ids, &passages), target }];
+        let examples = [Example { question: question(ids, &passages), target, evidence: &[] }];
         let mut grads = zero_gradients(&reader).unwrap();
         format!("{:#}", gradients(&reader, &examples, &LM, &mut grads).unwrap_err())
     };
     assert!(refuse(&[4, 1], &[]).contains("question 0 of the batch: its answer has no tokens"));
     assert!(refuse(&[4, 1], &[9999]).contains("its answer: token 0 has id 9999"));
     assert!(refuse(&[], &[1]).contains("has no tokens"));
+    let examples = [Example { question: question(&[4, 1], &passages), target: &[1], evidence: &[true, false] }];
+    let error = gradients(&reader, &examples, &LM, &mut zero_gradients(&reader).unwrap()).unwrap_err();
+    assert!(format!("{error:#}").contains("it has 1 passages, and 2 of them"), "{error:#}");
 }

@@ -38,7 +38,10 @@ fn a_flipped_bit_in_a_shard_is_found_and_its_passage_named() {
                 // A removed passage's bytes are nobody's.
                 assert_eq!(bad, owner.map(|entry| (entry.id, number)).into_iter().collect::<Vec<_>>(), "byte {at}");
                 assert_eq!(found.is_sound(), bad.is_empty());
-                for id in store.ids() {
+                let ids: Vec<&str> = store.ids().collect();
+                let all = store.read_all(&ids);
+                assert_eq!(all.map_or(0, |all| all.len()), if bad.is_empty() { ids.len() } else { 0 });
+                for id in ids {
                     let read = store.read(id);
                     assert_eq!(read.is_err(), bad.iter().any(|(bad, _)| *bad == id), "byte {at}, {id}");
                     assert!(read.is_ok() || message(read).contains(id));
