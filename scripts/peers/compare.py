@@ -129,9 +129,9 @@ def main():
     args.add_argument("--threads", type=int, default=2)
     args.add_argument("--rounds", type=int, default=7)
     args.add_argument("--work", type=pathlib.Path, default=ROOT / "target" / "peers")
-    args.add_argument("--json", type=pathlib.Path, help="file for all times")
+    args.add_argument("--json", type=pathlib.Path, help="file for all times; what it has of other sizes and jobs stays")
     args = args.parse_args()
-    everything = {}
+    kept = json.loads(args.json.read_text())["sizes"] if args.json and args.json.exists() else {}
     for size in args.sizes:
         folder = args.work.resolve() / size
         checkpoint.write(size, folder)
@@ -141,12 +141,14 @@ def main():
         off = differences(programs, folder)
         jobs = {job: measure(programs, job, args.rounds) for job in args.jobs}
         table(size, jobs, off)
-        everything[size] = {"jobs": jobs, "encoder_differs_by": off}
+        of_size = kept.setdefault(size, {"jobs": {}, "encoder_differs_by": {}})
+        of_size["jobs"].update(jobs)
+        of_size["encoder_differs_by"].update(off)
         for program in programs:
             program.process.stdin.close()
             program.process.wait()
     if args.json:
-        args.json.write_text(json.dumps({"threads": args.threads, "sizes": everything}, indent=1))
+        args.json.write_text(json.dumps({"threads": args.threads, "sizes": kept}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,92 @@
+"""README's tables of times, from what the programs wrote down.
+
+    cargo bench --bench end_to_end -- "base, readers" && cp target/bench/end_to_end.json docs/measured/
+    target/peers/venv/bin/python scripts/peers/compare.py --json docs/measured/peers.json
+    python scripts/tables.py
+
+Each table stands in README.md between `<!-- table: NAME -->` and `<!-- end -->`. With --check nothing is written, and it is
+an error if a table is not what the files say.
+"""
+import argparse
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+MEASURED = ROOT / "docs" / "measured"
+
+
+def markdown(head, rows):
+    lines = ["| " + " | ".join(line) + " |" for line in (head, *rows)]
+    return "\n".join([lines[0], "|---" + "|---:" * (len(head) - 1) + "|", *lines[1:]]) + "\n"
+
+
+def peers(size):
+    """Beside other programs: seconds, and in those of glimmer in the same round."""
+    jobs = json.loads((MEASURED / "peers.json").read_text())["sizes"][size]["jobs"]
+
+    def cells(row):
+        return [f"{row['median']:.3f} s", f"{row['times_ours']:.2f}"] if row else ["", ""]
+
+    rows = [[name, *cells(row), *cells(jobs["decode"].get(name))] for name, row in jobs["encode"].items()]
+    return markdown([f"T5.1.1-{size}", "8 × 352 tokens encoded", "× glimmer", "16 tokens decoded", "× glimmer"], rows)
+
+
+def training():
+    """A training step, in turn with PyTorch."""
+    jobs = json.loads((MEASURED / "peers.json").read_text())["sizes"]["small"]["jobs"]
+
+    def row(name, job):
+        ours, theirs = (jobs[job][program] for program in ("glimmer", "pytorch"))
+        return [name, f"{ours['median']:.2f} s", f"{theirs['median']:.2f} s", f"{theirs['times_ours']:.2f}"]
+
+    rows = [row("no dropout", "train"), row("dropout 0.1", "train-dropout")]
+    return markdown(["T5.1.1-small, a step", "glimmer", "PyTorch", "PyTorch / glimmer"], rows)
+
+
+def readers(size):
+    """A question through each reader, beside FiD with 25 passages."""
+    machines = json.loads((MEASURED / "end_to_end.json").read_text())
+    [measured] = [m["measured"] for m in machines if m["size"] == size and m["machine"].startswith("cpu")]
+    measured = [m for m in measured if m["group"] == "readers"]
+    [fid] = [m for m in measured if m["name"] == "fid 25 to 25"]
+
+    def row(m):
+        stages = m["stages"]
+        encoder = sum(seconds for stage, seconds in stages.items() if stage != "answer")
+        times = [encoder, m["prefill"], stages["answer"] - m["prefill"]]
+        name, cut = m["name"].split(" ", 1)
+        named = f"{'FiD' if name == 'fid' else name.upper()} {cut.replace('to', '→')}"
+        ratios = [fid[key] / m[key] for key in ("seconds", "multiply_adds")]
+        return [named, f"{1 / m['seconds']:.3f}", *(f"{ratio:.1f}" for ratio in ratios), *(f"{t:.2f} s" for t in times)]
+
+    head = [f"T5.1.1-{size}, f32", "samples a second", "× FiD 25", "× by the cost model", "encoder",
+            "decoder's keys and values", "16 tokens"]
+    return markdown(head, [row(m) for m in measured])
+
+
+TABLES = {
+    "peers small": lambda: peers("small"),
+    "peers base": lambda: peers("base"),
+    "training": training,
+    "readers base": lambda: readers("base"),
+}
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    args.add_argument("--check", action="store_true", help="write nothing; fail where a table is not what the files say")
+    args = args.parse_args()
+    text = README.read_text()
+    new = re.sub(r"(<!-- table: (.+?) -->\n).*?(<!-- end -->)",
+                 lambda found: found[1] + TABLES[found[2]]() + found[3], text, flags=re.DOTALL)
+    if args.check and new != text:
+        sys.exit("README.md: a table is not what docs/measured says; run scripts/tables.py")
+    if not args.check:
+        README.write_text(new)
+
+
+if __name__ == "__main__":
+    main()
