@@ -36,6 +36,7 @@ use anyhow::Result;
 use crate::backend::{
     Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
 };
+use attention::Precision;
 pub use buffer::Buffer;
 use buffer::Shelf;
 pub use packed::Packing;
@@ -210,7 +211,13 @@ impl<T: Real> Backend for Cpu<T> {
         } else {
             let wide = [a.k, a.v].map(|x| self.widened(x));
             let [k, v] = wide.each_ref().map(Option::as_ref);
-            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, &mut o, None);
+            let precision = match self.packing {
+                Some(_) if a.rows.longest <= linear::FEW_ROWS => Precision::Full,
+                Some(Packing::Int8) => Precision::Quarter,
+                Some(Packing::Bf16) => Precision::Half,
+                None => Precision::Full,
+            };
+            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, precision, &mut o, None);
         }
         o
     }
