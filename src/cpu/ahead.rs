@@ -19,16 +19,3 @@ pub(super) fn read_ahead<T>(read: &[T]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = read;
 }
-
-/// Asks for memory that is read after some other work, as far as the second-level cache.
-#[inline(always)]
-pub(super) fn read_later<T>(read: &[T]) {
-    #[cfg(target_arch = "x86_64")]
-    for byte in (0..size_of_val(read)).step_by(LINE) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: it is a hint, of memory that is there.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(read.as_ptr().cast::<i8>().wrapping_add(byte)) };
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = read;
-}

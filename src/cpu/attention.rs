@@ -13,9 +13,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::ahead::read_later;
 use super::places::Places;
-use super::real::{singles, singles_mut, vectorised};
+use super::real::vectorised;
+#[cfg(target_arch = "x86_64")]
+use super::real::{singles, singles_mut};
 use super::{Cpu, Real};
 use crate::backend::{Attend, Bias, Direction, Dropout, Mat, relative_bucket};
 
@@ -50,6 +51,7 @@ impl<T: Real> Distances<T> {
         &self.bias[head * width..][..width][first_key + self.reach - 1 - row..]
     }
 
+    #[cfg(target_arch = "x86_64")]
     fn singles(self) -> Distances<f32> {
         Distances { bias: singles(&self.bias).to_vec(), reach: self.reach }
     }
@@ -100,24 +102,6 @@ impl<T> Pass<'_, T> {
     }
 }
 
-impl<T: Real> Pass<'_, T> {
-    /// Asks for what the next head reads of these rows and of the keys beside them: it is the next task, as a rule, and
-    /// would wait for each of its short pieces.
-    fn ask_for_next(&self, task: &Task, rows: Range<usize>) {
-        for i in rows {
-            let piece = |x: &[T], row| {
-                let at = self.at(row, task.head + 1);
-                read_later(x.get(at..at + self.e).unwrap_or_default());
-            };
-            piece(self.q, task.start + i);
-            if i < task.keys.len() {
-                piece(self.k, task.keys.start + i);
-                piece(self.v, task.keys.start + i);
-            }
-        }
-    }
-}
-
 /// One task: some rows of one head of one segment.
 struct Task {
     head: usize,
@@ -132,12 +116,10 @@ struct Task {
 /// How exact the products of attention have to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Precision {
-    /// As exact as the type.
+    /// As exact as their type.
     Full,
-    /// To 16 bits, in f32.
-    Half,
-    /// To 8 bits, in f32.
-    Quarter,
+    /// Of operands in bf16, where there are matrix instructions.
+    Rounded,
 }
 
 /// Attention, and the logarithms of its rows' sums where those are wanted.
@@ -149,17 +131,15 @@ pub(super) fn attention<T: Real>(
 ) {
     let distances = a.bias.as_ref().map(|bias| Distances::new(bias, a.rows.longest.max(a.cols.longest)));
     let operands = [&a.q.buf[..], &a.k.buf[..], &a.v.buf[..]];
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    let _ = precision;
     #[cfg(target_arch = "x86_64")]
     if T::NAME == f32::NAME {
         let places = (singles_mut(&mut o.buf), log_sum.map(singles_mut));
         let pass = pass(a, operands.map(singles), distances.map(Distances::singles), places);
         #[cfg(target_os = "linux")]
-        if let Some(simd) = tiles::are_there() {
-            match precision {
-                Precision::Full => {}
-                Precision::Half => return run(a, &pass, || tiles::Tiles::<2>::new(simd)),
-                Precision::Quarter => return run(a, &pass, || tiles::Tiles::<1>::new(simd)),
-            }
+        if let (Precision::Rounded, Some(simd)) = (precision, tiles::are_there()) {
+            return run(a, &pass, || tiles::Tiles::new(simd));
         }
         return match (pulp::x86::V4::try_new(), pulp::x86::V3::try_new()) {
             (Some(simd), _) => run(a, &pass, || lanes::Lanes::<_, 4>::new(simd)),
@@ -190,14 +170,17 @@ fn pass<'a, T: Real, U>(
     }
 }
 
-/// How a tile's two products are computed, and the softmax between them.
+/// How a tile's two products are computed, and the softmax between them. No row's numbers may depend on the others of
+/// its tile, or tasks on the number of threads.
 trait Engine<T> {
     /// Rows of a tile.
     const ROWS: usize;
 
     /// Rows of a task, of a segment's `rows`, where every head of every segment has to be in at least `parts` tasks for
-    /// all threads to have some.
-    fn height(rows: usize, parts: usize) -> usize;
+    /// all threads to have some. A few tiles at the least, since a task packs its keys and values.
+    fn height(rows: usize, parts: usize) -> usize {
+        rows.div_ceil(parts).next_multiple_of(Self::ROWS).max(4 * Self::ROWS)
+    }
 
     /// Columns of a row of values, the head's and those that fill up a vector.
     fn columns(e: usize) -> usize;
@@ -223,7 +206,7 @@ struct Strip<'a, T> {
     row: usize,
     /// Keys of the tile.
     count: usize,
-    /// Of those, how many the row attends to: at least one.
+    /// Of those, how many the row attends to.
     seen: usize,
     /// Of those, and some behind.
     bias: Option<&'a [T]>,
@@ -293,7 +276,6 @@ impl<T: Real, E: Engine<T>> Softmax<T, E> {
     }
 
     fn tile(&mut self, pass: &Pass<'_, T>, task: &Task, rows: Range<usize>, keys: Range<usize>) {
-        pass.ask_for_next(task, rows.clone());
         let (head, count, columns) = (task.head, keys.len(), E::columns(pass.e));
         self.engine.multiply(pass, head, task.start + rows.start..task.start + rows.end, count);
         let own = rows.start - task.rows.start;

@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    Buffer, Cpu, Precision, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise, embed,
-    gather, geglu, join, linear, rms_norm, score,
+    Buffer, Cpu, Precision, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise,
+    embed, gather, geglu, join, linear, rms_norm, score,
 };
 use crate::backend::{
     AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,

@@ -11,6 +11,7 @@ use crate::cpu::Real;
 use crate::cpu::dropout::mask_row;
 use crate::cpu::linear::Into;
 use crate::cpu::packed::{Line, WORDS};
+use crate::cpu::real::Body;
 
 /// Rows whose sums are in the registers together: with 4 vectors of 32, or 2 of 16, they leave some for the operands.
 const HEIGHT: usize = 6;
@@ -45,17 +46,20 @@ fn resize(lines: &mut Vec<Line>, len: usize) -> &mut [f32] {
     &mut bytemuck::cast_slice_mut(lines)[..len]
 }
 
-/// Calls `body`, compiled for these instructions; see `vectorised!`.
+/// An expression, compiled for the instructions that are given; see `vectorised!`.
+macro_rules! within {
+    ($simd:expr, $body:expr) => {
+        within(
+            $simd,
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+
+/// See `within!`.
 #[inline(always)]
 fn within<S: Simd, R>(simd: S, body: impl FnOnce() -> R) -> R {
-    struct Body<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
     simd.vectorize(Body(body))
 }
 
@@ -69,11 +73,6 @@ impl<S: Simd, const N: usize> Lanes<S, N> {
 impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
     const ROWS: usize = 4 * HEIGHT;
 
-    /// Packing is worth it from some rows on. No row's numbers depend on the other rows of its task.
-    fn height(rows: usize, parts: usize) -> usize {
-        rows.div_ceil(parts).next_multiple_of(HEIGHT).max(4 * Self::ROWS)
-    }
-
     fn columns(e: usize) -> usize {
         e.next_multiple_of(S::F32_LANES)
     }
@@ -81,9 +80,9 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
     fn take(&mut self, pass: &Pass<'_, f32>, head: usize, keys: Range<usize>) {
         let of = |t: usize| pass.at(keys.start + t, head);
         let Self { simd, k, v, .. } = self;
-        within(*simd, #[inline(always)] || {
-            k.pack_columns::<S, N>(keys.len(), pass.e, #[inline(always)] |t| &pass.k[of(t)..][..pass.e]);
-            v.pack_rows::<S, N>(keys.len(), pass.e, #[inline(always)] |t| &pass.v[of(t)..][..pass.e]);
+        within!(*simd, {
+            k.pack_columns::<S, N>(keys.len(), pass.e, |t| &pass.k[of(t)..][..pass.e]);
+            v.pack_rows::<S, N>(keys.len(), pass.e, |t| &pass.v[of(t)..][..pass.e]);
         });
         self.stride = self.k.vectors * S::F32_LANES;
         resize(&mut self.logits, Self::ROWS * self.stride);
@@ -93,7 +92,7 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
         let Self { simd, k, logits, stride, .. } = self;
         let x = Rows { data: &pass.q[pass.at(rows.start, head)..], stride: pass.width(), count: rows.len() };
         let y = (bytemuck::cast_slice_mut(logits), *stride);
-        within(*simd, #[inline(always)] || k.product::<S, N>(*simd, x, (pass.e, count), Into::Fresh, y));
+        within!(*simd, k.product::<S, N>(*simd, x, (pass.e, count), Into::Fresh, y));
     }
 
     fn soften(&mut self, strip: &Strip<'_, f32>, peak: &mut f32, mass: &mut f32) -> f32 {
@@ -106,7 +105,7 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
         let Self { simd, v, logits, stride, .. } = self;
         let x = Rows { data: bytemuck::cast_slice(logits), stride: *stride, count: rows };
         let y = (values, Self::columns(pass.e));
-        within(*simd, #[inline(always)] || v.product::<S, N>(*simd, x, (count, pass.e), Into::Sum, y));
+        within!(*simd, v.product::<S, N>(*simd, x, (count, pass.e), Into::Sum, y));
     }
 }
 
@@ -145,12 +144,7 @@ impl Panels {
 
     /// The panels of a matrix whose row `t` is `row(t)`.
     #[inline(always)]
-    fn pack_rows<'a, S: Simd, const N: usize>(
-        &mut self,
-        inner: usize,
-        count: usize,
-        row: impl Fn(usize) -> &'a [f32],
-    ) {
+    fn pack_rows<'a, S: Simd, const N: usize>(&mut self, inner: usize, count: usize, row: impl Fn(usize) -> &'a [f32]) {
         let lanes = S::F32_LANES;
         let panels = self.shape::<S>(inner, count).chunks_mut(N * lanes * inner);
         for (p, panel) in panels.enumerate() {
@@ -264,17 +258,11 @@ pub(super) fn soften_row<S: Simd>(
     peak: &mut f32,
     mass: &mut f32,
 ) -> f32 {
-    within(simd, #[inline(always)] || soften(simd, logits, strip, peak, mass))
+    within!(simd, soften(simd, logits, strip, peak, mass))
 }
 
 #[inline(always)]
-fn soften<S: Simd>(
-    simd: S,
-    logits: &mut [f32],
-    strip: &Strip<'_, f32>,
-    running_peak: &mut f32,
-    mass: &mut f32,
-) -> f32 {
+fn soften<S: Simd>(simd: S, logits: &mut [f32], strip: &Strip<'_, f32>, running_peak: &mut f32, mass: &mut f32) -> f32 {
     let vectors = strip.seen.div_ceil(S::F32_LANES);
     let (logits, masked) = logits.split_at_mut(vectors * S::F32_LANES);
     masked.fill(0.0);
@@ -332,7 +320,7 @@ fn exp<S: Simd>(simd: S, x: S::f32s) -> S::f32s {
     const MINUS_LN_2: [f32; 2] = [-0.693_359_4, 2.121_944_4e-4];
     /// Below, the result (under 1.9e-38, hardly a normal number) is 0 here.
     const LOWEST: f32 = -86.9;
-    const TERMS: [f32; 6] = [8.374_824e-3, 4.166_822_6e-2, 0.166_664_2, 0.499_999_92, 1.0, 1.0];
+    const TERMS: [f32; 6] = [8.374_824e-3, 4.166_822_6e-2, 0.166_664_2, 0.499_999_9, 1.0, 1.0];
 
     let splat = |x| simd.splat_f32s(x);
     let rounded = simd.mul_add_f32s(x, splat(std::f32::consts::LOG2_E), splat(ROUND));

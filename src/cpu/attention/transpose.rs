@@ -62,7 +62,8 @@ mod tests {
             return;
         }
         for (count, inner) in [(16, 16), (1, 1), (3, 17), (16, 64), (15, 33), (0, 5)] {
-            let rows: Vec<Vec<f32>> = (0..count).map(|r| (0..inner).map(|c| (100 * r + c + 1) as f32).collect()).collect();
+            let rows: Vec<Vec<f32>> =
+                (0..count).map(|r| (0..inner).map(|c| (100 * r + c + 1) as f32).collect()).collect();
             let mut found = vec![f32::NAN; inner * 20];
             // SAFETY: the processor has the instructions.
             unsafe { transpose(count, |r| &rows[r], &mut found, 20) };

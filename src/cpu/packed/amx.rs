@@ -178,34 +178,23 @@ impl Tiles {
 }
 
 impl Tiles {
-    /// The products in bf16 of 32 rows with a panel, added in f32, to rows of `y` that are `stride` apart. Both operands
-    /// have parts of equally many slabs, of which the first `steps` are multiplied: those of each pair with each other.
-    pub fn part_products(
-        &self,
-        x: &[Slab],
-        w: &[Slab],
-        (pairs, steps): (&[[usize; 2]], usize),
-        start: Start,
-        (y, stride): (&mut [f32], usize),
-    ) {
-        let parts = 1 + pairs.iter().flatten().max().expect("some pair");
-        let len = x.len() / parts;
-        assert!(x.len() == w.len() && x.len() == len * parts && (1..=len).contains(&steps));
+    /// The products in bf16 of 32 rows with a panel, added in f32, to rows of `y` that are `stride` apart.
+    pub fn rounded_products(&self, x: &[Slab], w: &[Slab], start: Start, (y, stride): (&mut [f32], usize)) {
+        assert!(x.len() == w.len() && !w.is_empty(), "as many slabs of rows as of outputs");
         assert!(stride >= SIDE && (SIDE - 1) * stride + SIDE <= y.len());
-        let part = len * size_of::<Slab>();
-        // SAFETY: the tiles are configured, as `self` says. Of each part of both operands, whose numbers are below
-        // `parts`, the loop reads `steps` slabs of 2 KiB. The sums are 32 rows of 32 numbers, which lie within `y`.
+        // SAFETY: the tiles are configured, as `self` says. Of both operands the loop reads `w.len()` slabs of 2 KiB. The
+        // sums are 32 rows of 32 numbers, which lie within `y`, as asserted; `lower` is the 16th of these rows.
         unsafe {
             asm!(
-                "test {n:e}, {n:e}",
+                "mov {lower}, {y_stride}",
+                "shl {lower}, 4",
+                "add {lower}, {y}",
+                "test {is_sum:e}, {is_sum:e}",
                 "jz 2f",
-                "mov {x_part}, {y_stride}",
-                "shl {x_part}, 4",
-                "add {x_part}, {y}",
                 "tileloadd tmm0, [{y} + {y_stride}*1]",
                 "tileloadd tmm1, [{y} + {y_stride}*1 + 64]",
-                "tileloadd tmm2, [{x_part} + {y_stride}*1]",
-                "tileloadd tmm3, [{x_part} + {y_stride}*1 + 64]",
+                "tileloadd tmm2, [{lower} + {y_stride}*1]",
+                "tileloadd tmm3, [{lower} + {y_stride}*1 + 64]",
                 "jmp 3f",
                 "2:",
                 "tilezero tmm0",
@@ -213,48 +202,30 @@ impl Tiles {
                 "tilezero tmm2",
                 "tilezero tmm3",
                 "3:",
-                "mov {x_part}, [{pairs}]",
-                "mov {w_part}, [{pairs} + 8]",
-                "imul {x_part}, {part}",
-                "imul {w_part}, {part}",
-                "add {x_part}, {x}",
-                "add {w_part}, {w}",
-                "mov {n}, {steps}",
-                "4:",
-                "tileloadd tmm6, [{w_part} + {stride}*1]",
-                "tileloadd tmm4, [{x_part} + {stride}*1]",
-                "tileloadd tmm7, [{w_part} + {stride}*1 + 1024]",
+                "tileloadd tmm6, [{w} + {stride}*1]",
+                "tileloadd tmm4, [{x} + {stride}*1]",
+                "tileloadd tmm7, [{w} + {stride}*1 + 1024]",
                 "tdpbf16ps tmm0, tmm4, tmm6",
                 "tdpbf16ps tmm1, tmm4, tmm7",
-                "tileloadd tmm5, [{x_part} + {stride}*1 + 1024]",
+                "tileloadd tmm5, [{x} + {stride}*1 + 1024]",
                 "tdpbf16ps tmm2, tmm5, tmm6",
                 "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {x_part}, 2048",
-                "add {w_part}, 2048",
-                "dec {n}",
-                "jnz 4b",
-                "add {pairs}, 16",
-                "dec {count}",
+                "add {x}, 2048",
+                "add {w}, 2048",
+                "dec {steps}",
                 "jnz 3b",
-                "mov {x_part}, {y_stride}",
-                "shl {x_part}, 4",
-                "add {x_part}, {y}",
                 "tilestored [{y} + {y_stride}*1], tmm0",
                 "tilestored [{y} + {y_stride}*1 + 64], tmm1",
-                "tilestored [{x_part} + {y_stride}*1], tmm2",
-                "tilestored [{x_part} + {y_stride}*1 + 64], tmm3",
-                n = inout(reg) u64::from(start == Start::Sum) => _,
-                x_part = out(reg) _,
-                w_part = out(reg) _,
+                "tilestored [{lower} + {y_stride}*1], tmm2",
+                "tilestored [{lower} + {y_stride}*1 + 64], tmm3",
+                is_sum = in(reg) u64::from(start == Start::Sum),
+                lower = out(reg) _,
                 y = in(reg) y.as_mut_ptr(),
                 y_stride = in(reg) stride * size_of::<f32>(),
-                pairs = inout(reg) pairs.as_ptr() => _,
-                count = inout(reg) pairs.len() => _,
-                part = in(reg) part,
-                x = in(reg) x.as_ptr(),
-                w = in(reg) w.as_ptr(),
-                steps = in(reg) steps,
                 stride = in(reg) 64u64,
+                x = inout(reg) x.as_ptr() => _,
+                w = inout(reg) w.as_ptr() => _,
+                steps = inout(reg) w.len() => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
