@@ -36,6 +36,7 @@ use anyhow::Result;
 use crate::backend::{
     Attend, Backend, Bias, Cache, Direction, Join, Mat, Newest, Prediction, Scorer, Segments, Selection, Stored,
 };
+use attention::Precision;
 pub use buffer::Buffer;
 use buffer::Shelf;
 pub use packed::Packing;
@@ -51,7 +52,8 @@ pub struct Cpu<T: Real> {
 
 impl Cpu<f32> {
     /// A machine that keeps the weights of products in fewer bits, and the decoder's keys and values of the encoder's
-    /// output in bf16. It is for reading: it has no gradients of them.
+    /// output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
+    /// bf16. It is for reading: it has no gradients of them.
     pub fn packing(packing: Packing) -> Self {
         Self { packing: Some(packing), ..Self::default() }
     }
@@ -210,7 +212,11 @@ impl<T: Real> Backend for Cpu<T> {
         } else {
             let wide = [a.k, a.v].map(|x| self.widened(x));
             let [k, v] = wide.each_ref().map(Option::as_ref);
-            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, &mut o, None);
+            // Products in int8 round far more than this does. The decoder's is that which its caches give, in `T`.
+            let of_encoder = matches!(a.bias, Some(Bias { direction: Direction::Both, .. }));
+            let rounded = self.packing == Some(Packing::Int8) && of_encoder;
+            let precision = if rounded { Precision::Rounded } else { Precision::Full };
+            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, precision, &mut o, None);
         }
         o
     }

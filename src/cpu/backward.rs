@@ -3,8 +3,8 @@
 use anyhow::Result;
 
 use super::{
-    Buffer, Cpu, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise, embed,
-    gather, geglu, join, linear, rms_norm, score,
+    Buffer, Cpu, Precision, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise,
+    embed, gather, geglu, join, linear, rms_norm, score,
 };
 use crate::backend::{
     AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
@@ -72,7 +72,7 @@ impl<T: Real> Backward for Cpu<T> {
     fn attention_saved(&self, a: Attend<'_, Self>) -> Attended<Self> {
         a.check();
         let (mut o, Mat { rows, cols, mut buf }) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
-        attention::attention(&a, &mut o, Some(&mut buf));
+        attention::attention(&a, Precision::Full, &mut o, Some(&mut buf));
         Attended { o, log_sum: Grad { rows, cols, buf } }
     }
 

@@ -7,7 +7,7 @@
 //!
 //! The rows that are multiplied by it are slabs too, but for the order within: a line is one row's words.
 
-mod amx;
+pub(super) mod amx;
 mod avx2;
 mod avx512;
 mod bf16;
@@ -32,9 +32,9 @@ pub enum Packing {
 }
 
 /// Outputs of a panel, and rows that are multiplied by it together.
-const SIDE: usize = 32;
+pub(super) const SIDE: usize = 32;
 /// Words of a line, and lines of a tile.
-const WORDS: usize = 16;
+pub(super) const WORDS: usize = 16;
 
 /// Rows in 8 bits are stored as unsigned numbers, which is what the instructions want of one operand: as `q + 128`.
 const ZERO_POINT: u8 = 128;
@@ -42,10 +42,10 @@ const ZERO_POINT: u8 = 128;
 /// A cache line, a vector register, a row of a tile.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct Line([u32; WORDS]);
+pub(super) struct Line(pub [u32; WORDS]);
 
 /// One step along the inner dimension, of 32 outputs or rows.
-type Slab = [Line; SIDE];
+pub(super) type Slab = [Line; SIDE];
 
 /// The product of 32 rows with 32 outputs, row by row.
 type Block<T> = [T; SIDE * SIDE];

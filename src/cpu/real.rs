@@ -132,15 +132,18 @@ pub(super) use vectorised;
 /// See `vectorised!`.
 #[inline(always)]
 pub(super) fn dispatch<R>(body: impl FnOnce() -> R) -> R {
-    struct Body<F>(F);
-    impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
-        type Output = R;
-        #[inline(always)]
-        fn call(self) -> R {
-            (self.0)()
-        }
-    }
     pulp::Arch::new().dispatch(Body(body))
+}
+
+/// A closure in the form that `pulp` calls.
+pub(super) struct Body<F>(pub F);
+
+impl<R, F: FnOnce() -> R> pulp::NullaryFnOnce for Body<F> {
+    type Output = R;
+    #[inline(always)]
+    fn call(self) -> R {
+        (self.0)()
+    }
 }
 
 /// Partial sums side by side: one vector register's worth and a few, so that additions overlap. Always the same

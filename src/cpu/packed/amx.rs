@@ -58,8 +58,16 @@ static SHAPES: Shapes = Shapes {
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
 
+/// What sums begin with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::cpu) enum Start {
+    Zero,
+    /// What stands where they go.
+    Sum,
+}
+
 /// A thread's tile registers, in use until this is dropped. Threads that use none are cheaper to switch between.
-pub(super) struct Tiles {
+pub(in crate::cpu) struct Tiles {
     /// They are the thread's.
     own: PhantomData<*const ()>,
 }
@@ -161,6 +169,63 @@ impl Tiles {
                 w = inout(reg) w.as_ptr() => _,
                 steps = inout(reg) w.len() => _,
                 y = in(reg) y.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
+}
+
+impl Tiles {
+    /// The products in bf16 of 32 rows with a panel, added in f32, to rows of `y` that are `stride` apart.
+    pub fn rounded_products(&self, x: &[Slab], w: &[Slab], start: Start, (y, stride): (&mut [f32], usize)) {
+        assert!(x.len() == w.len() && !w.is_empty(), "as many slabs of rows as of outputs");
+        assert!(stride >= SIDE && (SIDE - 1) * stride + SIDE <= y.len());
+        // SAFETY: the tiles are configured, as `self` says. Of both operands the loop reads `w.len()` slabs of 2 KiB. The
+        // sums are 32 rows of 32 numbers, which lie within `y`, as asserted; `lower` is the 16th of these rows.
+        unsafe {
+            asm!(
+                "mov {lower}, {y_stride}",
+                "shl {lower}, 4",
+                "add {lower}, {y}",
+                "test {is_sum:e}, {is_sum:e}",
+                "jz 2f",
+                "tileloadd tmm0, [{y} + {y_stride}*1]",
+                "tileloadd tmm1, [{y} + {y_stride}*1 + 64]",
+                "tileloadd tmm2, [{lower} + {y_stride}*1]",
+                "tileloadd tmm3, [{lower} + {y_stride}*1 + 64]",
+                "jmp 3f",
+                "2:",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "3:",
+                "tileloadd tmm6, [{w} + {stride}*1]",
+                "tileloadd tmm4, [{x} + {stride}*1]",
+                "tileloadd tmm7, [{w} + {stride}*1 + 1024]",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm5, [{x} + {stride}*1 + 1024]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "add {x}, 2048",
+                "add {w}, 2048",
+                "dec {steps}",
+                "jnz 3b",
+                "tilestored [{y} + {y_stride}*1], tmm0",
+                "tilestored [{y} + {y_stride}*1 + 64], tmm1",
+                "tilestored [{lower} + {y_stride}*1], tmm2",
+                "tilestored [{lower} + {y_stride}*1 + 64], tmm3",
+                is_sum = in(reg) u64::from(start == Start::Sum),
+                lower = out(reg) _,
+                y = in(reg) y.as_mut_ptr(),
+                y_stride = in(reg) stride * size_of::<f32>(),
+                stride = in(reg) 64u64,
+                x = inout(reg) x.as_ptr() => _,
+                w = inout(reg) w.as_ptr() => _,
+                steps = inout(reg) w.len() => _,
                 out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
                 out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
