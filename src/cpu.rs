@@ -21,6 +21,7 @@ mod geglu;
 mod join;
 mod linear;
 mod packed;
+mod panels;
 mod places;
 mod predict;
 mod real;
@@ -28,6 +29,8 @@ mod rms_norm;
 mod rounded;
 mod score;
 mod top_m;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 use std::sync::Arc;
 
@@ -51,8 +54,8 @@ pub struct Cpu<T: Real> {
 }
 
 impl Cpu<f32> {
-    /// A machine that keeps the weights of products in fewer bits, and the decoder's keys and values of the encoder's
-    /// output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
+    /// A machine that keeps the weights of products as products read them; in fewer bits than f32, it also keeps the
+    /// decoder's keys and values of the encoder's output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
     /// bf16. It is for reading: it has no gradients of them.
     pub fn packing(packing: Packing) -> Self {
         Self { packing: Some(packing), ..Self::default() }
@@ -107,7 +110,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn describe(&self) -> String {
         let numbers = match self.packing {
-            None => T::NAME.into(),
+            None | Some(Packing::F32) => T::NAME.into(),
             Some(Packing::Bf16) => format!("{} with weights in bf16", T::NAME),
             Some(Packing::Int8) => format!("{} with products in int8 by {}", T::NAME, Path::best().name()),
         };
@@ -170,7 +173,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn keys_and_values(&self, x: &Mat<Self>, w: [&Mat<Self>; 2]) -> [Mat<Self>; 2] {
-        if self.packing.is_none() {
+        if matches!(self.packing, None | Some(Packing::F32)) {
             return self.linears(x, w);
         }
         let mut y = w.map(|w| self.alloc_rounded(x.rows, w.rows));

@@ -10,7 +10,7 @@ use bytemuck::Zeroable;
 use pulp::x86::V4;
 
 use super::lanes::soften_row;
-use super::transpose::{load_some, store, transposed};
+use crate::cpu::transpose::{load_some, store, transposed};
 use super::{Engine, Pass, Strip};
 use crate::cpu::packed::amx::{self, Start};
 use crate::cpu::packed::{Line, Path, SIDE, Slab, WORDS};
