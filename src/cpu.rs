@@ -1,7 +1,8 @@
 //! The CPU machine: every operation of [`Backend`] in portable Rust, in 32 or 64 bits from one source.
 //!
-//! Matrix products go to the `gemm` crate, threads to the ambient rayon pool (run a call inside
-//! `rayon::ThreadPool::install` to confine it), vector instructions to what the processor has (`pulp`).
+//! Matrix products go to the `gemm` crate but for those with packed weights and of attention, threads to the ambient
+//! rayon pool (run a call inside `rayon::ThreadPool::install` to confine it), vector instructions to what the processor
+//! has (`pulp`).
 //! Results do not depend on the number of threads.
 
 mod adafactor;

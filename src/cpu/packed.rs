@@ -1,10 +1,10 @@
-//! Weights in the form that products read them in, packed once: as 8-bit integers, in bf16, or in
-//! f32.
+//! Weights in the form that products read them in, packed once: as 8-bit integers, in bf16, or in f32.
 //!
-//! But for f32 (see `single`), a packed weight is panels of [`SIDE`] outputs; a panel is slabs, each of them [`WORDS`] words of 32 bits of every
-//! output: 64 8-bit integers or 32 bf16 along the inner dimension. A slab is two tiles of [`WORDS`] lines; line `g` of
-//! a tile holds word `g` of each of its outputs. So a line is what one vector instruction multiplies and a tile what
-//! one matrix instruction does, and a product reads its weights from the first byte to the last.
+//! A weight in f32 is the panels of `panels.rs`. In fewer bits it is panels of [`SIDE`] outputs; a panel is slabs, each
+//! of them [`WORDS`] words of 32 bits of every output: 64 8-bit integers or 32 bf16 along the inner dimension. A slab
+//! is two tiles of [`WORDS`] lines; line `g` of a tile holds word `g` of each of its outputs. So a line is what one
+//! vector instruction multiplies and a tile what one matrix instruction does, and a product reads its weights from the
+//! first byte to the last.
 //!
 //! The rows that are multiplied by it are slabs too, but for the order within: a line is one row's words.
 

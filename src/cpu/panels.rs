@@ -1,5 +1,5 @@
-//! Products in f32 with matrices that are packed in panels: of each, as many rows' sums as the registers hold grow along
-//! the inner dimension together. Each row's are added up as they would be alone.
+//! Products in f32 with matrices that are packed in panels: the sums of some rows with a panel's columns stay in the
+//! registers along the inner dimension. Each row's are added up as they would be alone.
 
 use bytemuck::Zeroable;
 use pulp::Simd;
@@ -12,14 +12,15 @@ use super::real::Body;
 /// Rows whose sums are in the registers together: with 4 vectors of 32, or 2 of 16, they leave some for the operands.
 pub(super) const HEIGHT: usize = 6;
 
-/// Steps along the inner dimension between two jumps. Where two threads share a core, instructions are what is scarce.
+/// Steps along the inner dimension from one jump to the next: where threads share a core, every instruction beside the
+/// products counts.
 const STEPS: usize = 4;
 
 /// Numbers of a line.
 const LINE: usize = WORDS;
 
-/// A matrix `[inner, columns]`, panel by panel: of each panel, for each `i` of `inner`, its vectors, the last of which is
-/// filled up with zeros. `N` vectors are a panel's width.
+/// A matrix `[inner, columns]`, panel by panel: of each panel, for each `i` of `inner`, its vectors, the last of which
+/// is filled up with zeros. `N` vectors are a panel's width.
 #[derive(Default)]
 pub(super) struct Panels {
     lines: Vec<Line>,
@@ -88,7 +89,12 @@ impl Panels {
 
     /// The panels of a matrix whose row `t` is `row(t)`.
     #[inline(always)]
-    pub fn pack_rows<'a, S: Simd, const N: usize>(&mut self, inner: usize, count: usize, row: impl Fn(usize) -> &'a [f32]) {
+    pub fn pack_rows<'a, S: Simd, const N: usize>(
+        &mut self,
+        inner: usize,
+        count: usize,
+        row: impl Fn(usize) -> &'a [f32],
+    ) {
         let lanes = S::F32_LANES;
         let panels = self.shape::<S>(inner, count).chunks_mut(N * lanes * inner);
         for (p, panel) in panels.enumerate() {
@@ -180,8 +186,8 @@ fn transpose<'a, S: Simd>(count: usize, row: impl Fn(usize) -> &'a [f32], y: &mu
     }
 }
 
-/// The product of rows with `[inner, N]` vectors. While it lasts, the vectors behind come nearer, and the rows where they
-/// are `new`.
+/// The product of rows with `[inner, N]` vectors. While it lasts, the vectors behind come nearer, and the rows where
+/// they are `new`.
 #[inline(always)]
 fn rows<S: Simd, const N: usize>(
     simd: S,

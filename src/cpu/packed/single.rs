@@ -79,8 +79,8 @@ impl Single {
         on!(self.vectors, |_simd, S, N| N * <S as pulp::Simd>::F32_LANES)
     }
 
-    /// The product of rows with a panel, in rows of [`width`](Self::width) numbers, some of which the last panel may not
-    /// have.
+    /// The product of rows with a panel, in rows of [`width`](Self::width) numbers; what is behind the last output of
+    /// the last panel is anything.
     pub fn product(&self, panel: usize, x: &[f32], inner: usize, of_few: bool, y: &mut [f32]) {
         let rows = Rows { data: x, stride: inner, count: x.len() / inner };
         let shape = (inner, if of_few { DEPTH_OF_FEW } else { DEPTH });
@@ -141,12 +141,7 @@ impl Family<'_> {
     }
 
     /// Many rows: each task has some and multiplies them by all weights, while they are in its cache.
-    pub(super) fn many_singles<Y: Send>(
-        &self,
-        rows: usize,
-        ys: &mut [&mut [Y]],
-        to: impl Fn(&[f32], &mut [Y]) + Sync,
-    ) {
+    pub(super) fn many_singles<Y: Send>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y]) + Sync) {
         let w = self.weights[0];
         let (panels, width) = (w.panels(), w.width());
         let [least, most] = ROWS;
