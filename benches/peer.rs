@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use glimmer::backend::{Backward, Element, Grad, Mat, Segments};
+use glimmer::backend::{Backend, Backward, Element, Grad, Mat, Segments};
 use glimmer::cpu::{Cpu, Packing};
 use glimmer::model::{Config, Cut, Evidence, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Recompute;
