@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use glimmer::backend::{Backward, Element, Grad, Mat, Segments};
+use glimmer::backend::{Backend, Backward, Element, Grad, Mat, Segments};
 use glimmer::cpu::{Cpu, Packing};
 use glimmer::model::{Config, Cut, Evidence, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Recompute;
@@ -24,22 +24,23 @@ fn main() -> Result<()> {
         return Ok(());
     };
     let folder = Path::new(folder);
-    match precision.as_str() {
-        "f32" => answer(Cpu::<f32>::default, folder),
-        "bf16" => answer(|| Cpu::packing(Packing::Bf16), folder),
-        "int8" => answer(|| Cpu::packing(Packing::Int8), folder),
+    let packing = match precision.as_str() {
+        "f32" => Packing::F32,
+        "bf16" => Packing::Bf16,
+        "int8" => Packing::Int8,
         other => bail!("no precision is called {other}"),
-    }
+    };
+    answer(Cpu::packing(packing), folder)
 }
 
-/// Does what each line of the input asks.
-fn answer<B: Backward>(machine: impl Fn() -> B, folder: &Path) -> Result<()> {
+/// Does what each line of the input asks; gradients are of weights as they are, in f32.
+fn answer(machine: Cpu<f32>, folder: &Path) -> Result<()> {
     let uncut = |_: &Config| Ok(Glimmer::new(Cut { live_layers: 0, rerank_layers: 0 }, SEGMENTS));
-    let reader = Reader::load(machine(), folder, uncut)?;
+    let reader = Reader::load(machine, folder, uncut)?;
     let id = |i: usize| (2 + i * 7919 % (reader.config.vocab_size - 2)) as u32;
     let texts: Vec<Vec<u32>> = (0..SEGMENTS).map(|s| (0..TOKENS).map(|t| id(s * TOKENS + t)).collect()).collect();
     let texts: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-    let encode = || -> Result<Mat<B>> {
+    let encode = || -> Result<Mat<Cpu<f32>>> {
         let stream = reader.encode_memory(&texts)?.rows;
         Ok(reader.be.rms_norm(&stream, &reader.weights.encoder.norm, reader.config.layer_norm_epsilon))
     };
@@ -61,7 +62,7 @@ fn answer<B: Backward>(machine: impl Fn() -> B, folder: &Path) -> Result<()> {
             ["train", rate] => {
                 let trainer = match &mut trainer {
                     Some(trainer) => trainer,
-                    None => trainer.insert(Trainer::new(machine(), folder)?),
+                    None => trainer.insert(Trainer::new(Cpu::<f32>::default(), folder)?),
                 };
                 trainer.step(&texts, rate.parse()?)?;
             }

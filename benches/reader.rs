@@ -19,9 +19,9 @@ const ANSWER: usize = 16;
 /// A reader for each way to keep weights. Its memory encoder is the whole encoder.
 fn readers(config: &Config) -> [(&'static str, Reader<Cpu<f32>>); 3] {
     let uncut = Glimmer::new(Cut { live_layers: 0, rerank_layers: 0 }, SEGMENTS);
-    let machines =
-        [("f32", Cpu::default()), ("bf16", Cpu::packing(Packing::Bf16)), ("int8", Cpu::packing(Packing::Int8))];
-    machines.map(|(name, machine)| (name, Reader::random(machine, config.clone(), uncut.clone(), 1).unwrap()))
+    let machines = [("f32", Packing::F32), ("bf16", Packing::Bf16), ("int8", Packing::Int8)];
+    machines
+        .map(|(name, packing)| (name, Reader::random(Cpu::packing(packing), config.clone(), uncut.clone(), 1).unwrap()))
 }
 
 fn texts(config: &Config) -> Vec<Vec<u32>> {

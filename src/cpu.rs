@@ -1,7 +1,8 @@
 //! The CPU machine: every operation of [`Backend`] in portable Rust, in 32 or 64 bits from one source.
 //!
-//! Matrix products go to the `gemm` crate, threads to the ambient rayon pool (run a call inside
-//! `rayon::ThreadPool::install` to confine it), vector instructions to what the processor has (`pulp`).
+//! Matrix products go to the `gemm` crate but for those with packed weights and of attention, threads to the ambient
+//! rayon pool (run a call inside `rayon::ThreadPool::install` to confine it), vector instructions to what the processor
+//! has (`pulp`).
 //! Results do not depend on the number of threads.
 
 mod adafactor;
@@ -21,6 +22,7 @@ mod geglu;
 mod join;
 mod linear;
 mod packed;
+mod panels;
 mod places;
 mod predict;
 mod real;
@@ -28,6 +30,8 @@ mod rms_norm;
 mod rounded;
 mod score;
 mod top_m;
+#[cfg(target_arch = "x86_64")]
+mod transpose;
 
 use std::sync::Arc;
 
@@ -51,8 +55,8 @@ pub struct Cpu<T: Real> {
 }
 
 impl Cpu<f32> {
-    /// A machine that keeps the weights of products in fewer bits, and the decoder's keys and values of the encoder's
-    /// output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
+    /// A machine that keeps the weights of products as products read them; in fewer bits than f32, it also keeps the
+    /// decoder's keys and values of the encoder's output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
     /// bf16. It is for reading: it has no gradients of them.
     pub fn packing(packing: Packing) -> Self {
         Self { packing: Some(packing), ..Self::default() }
@@ -107,7 +111,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn describe(&self) -> String {
         let numbers = match self.packing {
-            None => T::NAME.into(),
+            None | Some(Packing::F32) => T::NAME.into(),
             Some(Packing::Bf16) => format!("{} with weights in bf16", T::NAME),
             Some(Packing::Int8) => format!("{} with products in int8 by {}", T::NAME, Path::best().name()),
         };
@@ -170,7 +174,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn keys_and_values(&self, x: &Mat<Self>, w: [&Mat<Self>; 2]) -> [Mat<Self>; 2] {
-        if self.packing.is_none() {
+        if matches!(self.packing, None | Some(Packing::F32)) {
             return self.linears(x, w);
         }
         let mut y = w.map(|w| self.alloc_rounded(x.rows, w.rows));

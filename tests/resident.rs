@@ -81,6 +81,15 @@ fn a_loaded_checkpoint_is_resident_once() {
     assert!(peak <= 1.25 * weights + BESIDE_MB, "weights of {weights:.0} MB take {peak:.0} MB");
 }
 
+#[test]
+fn weights_packed_in_f32_are_resident_once() {
+    let found = resident("weights_packed_in_f32_are_resident_once", Cpu::packing(Packing::F32));
+    let Some([weights, now, peak]) = found else { return };
+    // The longest weight, half of all, is there twice while it is packed.
+    assert!(peak <= 1.6 * weights + BESIDE_MB, "weights of {weights:.0} MB take {peak:.0} MB");
+    assert!(now <= 1.05 * weights + BESIDE_MB, "packed, weights of {weights:.0} MB take {now:.0} MB");
+}
+
 /// Of this checkpoint the embedding and the output layer are nearly all, and one of them multiplies.
 #[test]
 fn packed_weights_are_resident_packed() {

@@ -138,7 +138,7 @@ fn on_cpu(c: &mut Criterion) -> String {
     forward::operations(&mut bench);
     backward::operations(&mut bench);
     let mut tables = bench.in_words(&name);
-    for packing in [Packing::Bf16, Packing::Int8] {
+    for packing in [Packing::F32, Packing::Bf16, Packing::Int8] {
         // The peak stays that of products in f32.
         let cpu = Cpu::packing(packing);
         let name = cpu.describe();

@@ -107,7 +107,8 @@ impl MachineArgs {
             work.on(machine, &name)
         }
         let packing = match self.precision {
-            Precision::F32 => return run(Cpu::<f32>::default(), work, why),
+            Precision::F32 if work.needs_gradients() => return run(Cpu::<f32>::default(), work, why),
+            Precision::F32 => Packing::F32,
             Precision::F64 => return run(Cpu::<f64>::default(), work, why),
             Precision::Bf16 => Packing::Bf16,
             Precision::Int8 => Packing::Int8,

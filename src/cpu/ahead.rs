@@ -19,3 +19,16 @@ pub(super) fn read_ahead<T>(read: &[T]) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = read;
 }
+
+/// Asks for the line at `place`, where there need not be any.
+#[inline(always)]
+pub(super) fn ask<T>(place: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: as above.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(place.cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = place;
+}

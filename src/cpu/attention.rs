@@ -6,8 +6,6 @@ mod gemm;
 mod lanes;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod tiles;
-#[cfg(target_arch = "x86_64")]
-mod transpose;
 
 use std::ops::Range;
 

@@ -1,9 +1,10 @@
-//! Weights in the form that products read them in, packed once: as 8-bit integers, or in bf16.
+//! Weights in the form that products read them in, packed once: as 8-bit integers, in bf16, or in f32.
 //!
-//! A packed weight is panels of [`SIDE`] outputs; a panel is slabs, each of them [`WORDS`] words of 32 bits of every
-//! output: 64 8-bit integers or 32 bf16 along the inner dimension. A slab is two tiles of [`WORDS`] lines; line `g` of
-//! a tile holds word `g` of each of its outputs. So a line is what one vector instruction multiplies and a tile what
-//! one matrix instruction does, and a product reads its weights from the first byte to the last.
+//! A weight in f32 is the panels of `panels.rs`. In fewer bits it is panels of [`SIDE`] outputs; a panel is slabs, each
+//! of them [`WORDS`] words of 32 bits of every output: 64 8-bit integers or 32 bf16 along the inner dimension. A slab
+//! is two tiles of [`WORDS`] lines; line `g` of a tile holds word `g` of each of its outputs. So a line is what one
+//! vector instruction multiplies and a tile what one matrix instruction does, and a product reads its weights from the
+//! first byte to the last.
 //!
 //! The rows that are multiplied by it are slabs too, but for the order within: a line is one row's words.
 
@@ -14,16 +15,20 @@ mod bf16;
 mod int8;
 mod path;
 mod product;
+mod single;
 
 use bytemuck::{Pod, Zeroable};
 use rayon::prelude::*;
 
 pub(super) use path::Path;
 pub(super) use product::{Family, Finish, covers};
+use single::{Single, Vectors};
 
 /// How a machine that reads, and does not train, keeps the weights of its products.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
+    /// As they are. Where the processor has no such instructions, they stay in the order in which they come.
+    F32,
     /// Rounded to bf16; what is computed with them is computed in f32.
     Bf16,
     /// 8-bit integers, with a scale for each output. What they multiply is rounded to 8 bits as it comes, with a scale
@@ -54,23 +59,25 @@ type Block<T> = [T; SIDE * SIDE];
 pub(super) struct Packed {
     pub outputs: usize,
     pub inner: usize,
-    /// Panel by panel.
+    /// Panel by panel; in f32 none.
     slabs: Vec<Slab>,
     values: Values,
 }
 
 /// What the slabs hold.
 enum Values {
+    F32(Single),
     Bf16,
     Int8(int8::Scales),
 }
 
 impl Packed {
-    /// None where the products would leave their integers' range.
+    /// None where the products would leave their integers' range, or there are no instructions for f32.
     pub fn new(packing: Packing, w: &[f32], outputs: usize) -> Option<Self> {
         let inner = w.len().checked_div(outputs)?;
         let (slabs, values) = match packing {
             _ if inner == 0 => return None,
+            Packing::F32 => (Vec::new(), Values::F32(Single::pack(w, outputs, Vectors::available().pop()?))),
             Packing::Bf16 => (bf16::pack(w, outputs), Values::Bf16),
             Packing::Int8 if inner > int8::LONGEST => return None,
             Packing::Int8 => {
@@ -83,6 +90,7 @@ impl Packed {
 
     pub fn packing(&self) -> Packing {
         match self.values {
+            Values::F32(_) => Packing::F32,
             Values::Bf16 => Packing::Bf16,
             Values::Int8(_) => Packing::Int8,
         }
@@ -91,13 +99,22 @@ impl Packed {
     /// Writes what it stands for, row-major, to `w`.
     pub fn unpack(&self, w: &mut [f32]) {
         match &self.values {
+            Values::F32(single) => single.unpack(self.inner, w),
             Values::Bf16 => bf16::unpack(self, w),
             Values::Int8(scales) => int8::unpack(self, scales, w),
         }
     }
 
     fn panels(&self) -> usize {
-        self.outputs.div_ceil(SIDE)
+        self.outputs.div_ceil(self.width())
+    }
+
+    /// Outputs of a panel.
+    fn width(&self) -> usize {
+        match &self.values {
+            Values::F32(single) => single.width(),
+            Values::Bf16 | Values::Int8(_) => SIDE,
+        }
     }
 
     fn panel(&self, panel: usize) -> &[Slab] {

@@ -103,6 +103,7 @@ macro_rules! conformance {
 conformance! {
     cpu_f32: glimmer::cpu::Cpu::<f32>::default();
     cpu_f64: glimmer::cpu::Cpu::<f64>::default();
+    cpu_packed_f32: glimmer::cpu::Cpu::packing(glimmer::cpu::Packing::F32);
 }
 
 // Of what these keep in fewer bits. Their products with it are tested beside the code that makes them.

@@ -52,9 +52,10 @@ fn cached_is_uncached<T: Real>(be: impl Fn() -> Cpu<T>, bound: f64) {
 fn cached_decoding_is_uncached_decoding() {
     cached_is_uncached(Cpu::<f64>::default, through_all_layers::<f64>());
     cached_is_uncached(Cpu::<f32>::default, through_all_layers::<f32>());
+    cached_is_uncached(|| Cpu::packing(Packing::F32), through_all_layers::<f32>());
 }
 
-/// Where weights are packed, the evidence's keys and values are kept in bf16 for decoding: each is off by a 512th of itself
+/// Where weights are in fewer bits, the evidence's keys and values are kept in bf16 for decoding: each is off by a 512th of itself
 /// at the most, and few by as much. In int8 the layers behind round what comes of it to 8 bits, and so mostly to other
 /// numbers: the two are as far from each other as products in int8 are from exact ones.
 #[test]

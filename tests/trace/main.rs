@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::{assert_close, emulated, round};
 use glimmer::backend::{Backend, Mat};
-use glimmer::cpu::{Cpu, Real};
+use glimmer::cpu::{Cpu, Packing, Real};
 use glimmer::io::Checkpoint;
 use glimmer::model::Reader;
 use glimmer::nn::Tree;
@@ -161,6 +161,11 @@ fn cpu_matches_reference<T: Real>(bound: f64) {
 #[test]
 fn f32_matches_the_reference() {
     cpu_matches_reference::<f32>(2e-5);
+}
+
+#[test]
+fn f32_with_packed_weights_matches_the_reference() {
+    matches_reference(|| Cpu::packing(Packing::F32), 2e-5);
 }
 
 #[test]

@@ -3,18 +3,14 @@
 
 use std::ops::Range;
 
-use bytemuck::Zeroable;
 use pulp::Simd;
 
-use super::{Engine, Pass, Strip, transpose};
+use super::{Engine, Pass, Strip};
 use crate::cpu::Real;
 use crate::cpu::dropout::mask_row;
 use crate::cpu::linear::Into;
-use crate::cpu::packed::{Line, WORDS};
-use crate::cpu::real::Body;
-
-/// Rows whose sums are in the registers together: with 4 vectors of 32, or 2 of 16, they leave some for the operands.
-const HEIGHT: usize = 6;
+use crate::cpu::packed::Line;
+use crate::cpu::panels::{HEIGHT, Panels, Rows, resize, within};
 
 /// The part of the inner dimension whose operands stay in the first-level cache for all rows of a tile.
 const DEPTH: usize = 96;
@@ -31,42 +27,9 @@ pub(super) struct Lanes<S, const N: usize> {
     stride: usize,
 }
 
-/// A matrix `[inner, columns]`, panel by panel: of each panel, for each `i` of `inner`, its vectors, the last of which is
-/// filled up with zeros.
-struct Panels {
-    lines: Vec<Line>,
-    inner: usize,
-    /// Vectors of all panels together.
-    vectors: usize,
-}
-
-/// `len` numbers that are anything, in whole lines.
-fn resize(lines: &mut Vec<Line>, len: usize) -> &mut [f32] {
-    lines.resize(len.div_ceil(WORDS), Line::zeroed());
-    &mut bytemuck::cast_slice_mut(lines)[..len]
-}
-
-/// An expression, compiled for the instructions that are given; see `vectorised!`.
-macro_rules! within {
-    ($simd:expr, $body:expr) => {
-        within(
-            $simd,
-            #[inline(always)]
-            || $body,
-        )
-    };
-}
-
-/// See `within!`.
-#[inline(always)]
-fn within<S: Simd, R>(simd: S, body: impl FnOnce() -> R) -> R {
-    simd.vectorize(Body(body))
-}
-
 impl<S: Simd, const N: usize> Lanes<S, N> {
     pub fn new(simd: S) -> Self {
-        let none = || Panels { lines: Vec::new(), inner: 0, vectors: 0 };
-        Self { simd, k: none(), v: none(), logits: Vec::new(), stride: 0 }
+        Self { simd, k: Panels::default(), v: Panels::default(), logits: Vec::new(), stride: 0 }
     }
 }
 
@@ -84,7 +47,7 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
             k.pack_columns::<S, N>(keys.len(), pass.e, |t| &pass.k[of(t)..][..pass.e]);
             v.pack_rows::<S, N>(keys.len(), pass.e, |t| &pass.v[of(t)..][..pass.e]);
         });
-        self.stride = self.k.vectors * S::F32_LANES;
+        self.stride = self.k.columns::<S>();
         resize(&mut self.logits, Self::ROWS * self.stride);
     }
 
@@ -92,7 +55,7 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
         let Self { simd, k, logits, stride, .. } = self;
         let x = Rows { data: &pass.q[pass.at(rows.start, head)..], stride: pass.width(), count: rows.len() };
         let y = (bytemuck::cast_slice_mut(logits), *stride);
-        within!(*simd, k.product::<S, N>(*simd, x, (pass.e, count), Into::Fresh, y));
+        within!(*simd, k.product::<S, N>(*simd, x, (pass.e, count), DEPTH, Into::Fresh, y));
     }
 
     fn soften(&mut self, strip: &Strip<'_, f32>, peak: &mut f32, mass: &mut f32) -> f32 {
@@ -105,149 +68,8 @@ impl<S: Simd, const N: usize> Engine<f32> for Lanes<S, N> {
         let Self { simd, v, logits, stride, .. } = self;
         let x = Rows { data: bytemuck::cast_slice(logits), stride: *stride, count: rows };
         let y = (values, Self::columns(pass.e));
-        within!(*simd, v.product::<S, N>(*simd, x, (count, pass.e), Into::Sum, y));
+        within!(*simd, v.product::<S, N>(*simd, x, (count, pass.e), DEPTH, Into::Sum, y));
     }
-}
-
-/// Rows of a matrix.
-#[derive(Clone, Copy)]
-struct Rows<'a> {
-    data: &'a [f32],
-    stride: usize,
-    count: usize,
-}
-
-impl Panels {
-    fn shape<S: Simd>(&mut self, inner: usize, columns: usize) -> &mut [f32] {
-        (self.inner, self.vectors) = (inner, columns.div_ceil(S::F32_LANES));
-        resize(&mut self.lines, inner * self.vectors * S::F32_LANES)
-    }
-
-    /// The panels of a matrix whose column `t` is `column(t)`.
-    #[inline(always)]
-    fn pack_columns<'a, S: Simd, const N: usize>(
-        &mut self,
-        count: usize,
-        inner: usize,
-        column: impl Fn(usize) -> &'a [f32],
-    ) {
-        let lanes = S::F32_LANES;
-        let panels = self.shape::<S>(inner, count).chunks_mut(N * lanes * inner);
-        for (p, panel) in panels.enumerate() {
-            let width = panel.len() / inner;
-            for part in (0..width).step_by(lanes) {
-                let first = p * N * lanes + part;
-                transpose::<S>(lanes.min(count - first), |t| column(first + t), &mut panel[part..], width);
-            }
-        }
-    }
-
-    /// The panels of a matrix whose row `t` is `row(t)`.
-    #[inline(always)]
-    fn pack_rows<'a, S: Simd, const N: usize>(&mut self, inner: usize, count: usize, row: impl Fn(usize) -> &'a [f32]) {
-        let lanes = S::F32_LANES;
-        let panels = self.shape::<S>(inner, count).chunks_mut(N * lanes * inner);
-        for (p, panel) in panels.enumerate() {
-            let width = panel.len() / inner;
-            for (t, place) in panel.chunks_exact_mut(width).enumerate() {
-                let row = &row(t)[p * N * lanes..];
-                let len = width.min(row.len());
-                place[..len].copy_from_slice(&row[..len]);
-                place[len..].fill(0.0);
-            }
-        }
-    }
-
-    /// The product of rows with the first of these rows and columns, to rows of `y` that are `stride` apart, up to the
-    /// end of a panel.
-    #[inline(always)]
-    fn product<S: Simd, const N: usize>(
-        &self,
-        simd: S,
-        x: Rows<'_>,
-        (inner, columns): (usize, usize),
-        into: Into,
-        (y, stride): (&mut [f32], usize),
-    ) {
-        let vectors = S::as_simd_f32s(bytemuck::cast_slice(&self.lines)).0;
-        let panels = vectors[..self.inner * self.vectors].chunks(self.inner * N);
-        for (p, panel) in panels.take(columns.div_ceil(N * S::F32_LANES)).enumerate() {
-            let n = panel.len() / self.inner;
-            for (part, w) in panel[..inner * n].chunks(DEPTH * n).enumerate() {
-                let into = if part > 0 { Into::Sum } else { into };
-                let x = Rows { data: &x.data[part * DEPTH..], ..x };
-                let y = (&mut y[p * N * S::F32_LANES..], stride);
-                match n {
-                    1 => rows::<S, 1>(simd, x, w, into, y),
-                    2 => rows::<S, 2>(simd, x, w, into, y),
-                    3 => rows::<S, 3>(simd, x, w, into, y),
-                    _ => rows::<S, 4>(simd, x, w, into, y),
-                }
-            }
-        }
-    }
-}
-
-/// Writes the columns of up to a vector's rows to vectors that are `stride` apart.
-#[inline(always)]
-fn transpose<'a, S: Simd>(count: usize, row: impl Fn(usize) -> &'a [f32], y: &mut [f32], stride: usize) {
-    if S::F32_LANES == 16 {
-        // SAFETY: vectors of 16 numbers are those of AVX-512.
-        return unsafe { transpose::transpose(count, row, y, stride) };
-    }
-    for t in 0..S::F32_LANES {
-        let places = y[t..].iter_mut().step_by(stride);
-        if t < count {
-            places.zip(row(t)).for_each(|(place, &x)| *place = x);
-        } else {
-            places.for_each(|place| *place = 0.0);
-        }
-    }
-}
-
-/// The product of rows with `[inner, N]` vectors.
-#[inline(always)]
-fn rows<S: Simd, const N: usize>(simd: S, x: Rows<'_>, w: &[S::f32s], into: Into, (y, stride): (&mut [f32], usize)) {
-    let w = w.as_chunks::<N>().0;
-    for first in (0..x.count).step_by(HEIGHT) {
-        let (data, y) = (&x.data[first * x.stride..], (&mut y[first * stride..], stride));
-        match x.count - first {
-            1 => block::<S, 1, N>(simd, (data, x.stride), w, into, y),
-            2 => block::<S, 2, N>(simd, (data, x.stride), w, into, y),
-            3 => block::<S, 3, N>(simd, (data, x.stride), w, into, y),
-            4 => block::<S, 4, N>(simd, (data, x.stride), w, into, y),
-            5 => block::<S, 5, N>(simd, (data, x.stride), w, into, y),
-            _ => block::<S, HEIGHT, N>(simd, (data, x.stride), w, into, y),
-        }
-    }
-}
-
-/// The same of `M` rows. Each is added up as it would be alone.
-#[inline(always)]
-fn block<S: Simd, const M: usize, const N: usize>(
-    simd: S,
-    (x, x_stride): (&[f32], usize),
-    w: &[[S::f32s; N]],
-    into: Into,
-    (y, y_stride): (&mut [f32], usize),
-) {
-    assert!((M - 1) * x_stride + w.len() <= x.len());
-    let mut sums = [[simd.splat_f32s(0.0); N]; M];
-    let mut places = y.chunks_mut(y_stride).map(|y| S::as_mut_simd_f32s(&mut y[..N * S::F32_LANES]).0);
-    let mut places: [&mut [S::f32s]; M] = std::array::from_fn(|_| places.next().expect("M rows"));
-    if into == Into::Sum {
-        sums.iter_mut().zip(&places).for_each(|(sums, place)| sums.copy_from_slice(place));
-    }
-    for (i, w) in w.iter().enumerate() {
-        for (m, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: m < M and i < w.len(), so that it lies within `x`, as asserted.
-            let x = simd.splat_f32s(unsafe { *x.get_unchecked(m * x_stride + i) });
-            for (sum, &w) in sums.iter_mut().zip(w) {
-                *sum = simd.mul_add_f32s(x, w, *sum);
-            }
-        }
-    }
-    places.iter_mut().zip(&sums).for_each(|(place, sums)| place.copy_from_slice(sums));
 }
 
 /// [`Engine::soften`] of whole vectors.

@@ -10,10 +10,10 @@ use bytemuck::Zeroable;
 use pulp::x86::V4;
 
 use super::lanes::soften_row;
-use super::transpose::{load_some, store, transposed};
 use super::{Engine, Pass, Strip};
 use crate::cpu::packed::amx::{self, Start};
 use crate::cpu::packed::{Line, Path, SIDE, Slab, WORDS};
+use crate::cpu::transpose::{load_some, store, transposed};
 
 /// Numbers of a line.
 const LEN: usize = 2 * WORDS;

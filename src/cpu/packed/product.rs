@@ -35,8 +35,11 @@ pub(in crate::cpu) struct Family<'a> {
 
 /// Whether the path has instructions for so many rows.
 pub(in crate::cpu) fn covers(packing: Packing, rows: usize, path: Path) -> bool {
-    packing == Packing::Int8 || rows <= FEW_ROWS || path == Path::Amx
+    packing != Packing::Bf16 || rows <= FEW_ROWS || path == Path::Amx
 }
+
+/// Weights below which a task of a few rows is not worth handing out.
+pub(super) const LEAST: usize = 1 << 15;
 
 /// Memory that a thread uses again.
 #[derive(Default)]
@@ -103,6 +106,7 @@ impl Packed {
                 worker.sums(rows.slabs, w, scales.starts(panel), rows.count(), sums);
                 worker.product(sums, rows.scales, scales.of(panel), y);
             }
+            Values::F32(_) => unreachable!("products in f32 are of other blocks"),
             Values::Bf16 if rows.slabs.is_empty() => worker.few_products(rows.x, self.inner, w, y),
             Values::Bf16 => worker.products(rows.slabs, w, y),
         }
@@ -135,6 +139,8 @@ impl Family<'_> {
         assert!(self.x.len() == rows * first.inner && ys.iter().all(|y| y.len() == rows * first.outputs));
         match rows {
             0 => {}
+            1..=SIDE if first.packing() == Packing::F32 => self.few_singles(rows, ys, to),
+            _ if first.packing() == Packing::F32 => self.many_singles(rows, ys, to),
             1..=SIDE => self.few(rows, ys, to),
             _ => self.many(rows, ys, to),
         }
@@ -146,6 +152,7 @@ impl Family<'_> {
         let rows = x.len() / inner;
         let panels = rows.div_ceil(SIDE);
         let len = match self.weights[0].packing() {
+            Packing::F32 => 0,
             Packing::Int8 => panels * slabs::<u8>(inner),
             // Of all rows, not of these: what is computed must not depend on how they are shared out.
             Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => 0,
@@ -156,6 +163,7 @@ impl Family<'_> {
         }
         let slabs = &mut slabs_of[..len];
         match self.weights[0].packing() {
+            Packing::F32 => {}
             Packing::Int8 => self.path.int8_rows(x, inner, slabs, scales),
             Packing::Bf16 => self.path.bf16_rows(x, inner, slabs),
         }
@@ -164,8 +172,6 @@ impl Family<'_> {
 
     /// At most 32 rows: the weights are the traffic, each is read once, and tasks are panels.
     fn few<Y>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y])) {
-        /// Weights below which a task is not worth handing out.
-        const LEAST: usize = 1 << 15;
         let (outputs, inner) = (self.weights[0].outputs, self.weights[0].inner);
         let (panels, size) = (self.weights[0].panels(), rows * SIDE);
         // Taken, not borrowed: while this thread waits for others it may do another product.
@@ -181,7 +187,7 @@ impl Family<'_> {
             },
         );
         for (i, block) in scratch.blocks.chunks_exact(size).enumerate() {
-            put(block, i % panels * SIDE, outputs, ys[i / panels], &to);
+            put((block, SIDE), i % panels * SIDE, outputs, ys[i / panels], &to);
         }
         SCRATCH.set(scratch);
     }
@@ -203,7 +209,7 @@ impl Family<'_> {
                 for panel in 0..self.weights[i].panels() {
                     for (part, rows) in blocks.chunks_mut(SIDE * outputs).enumerate() {
                         self.block(i, panel, prepared.panel(part), &mut bench);
-                        put(&bench.product, panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
+                        put((&bench.product, SIDE), panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
                     }
                 }
                 to(&blocks, y);
@@ -234,16 +240,22 @@ fn add(x: &[f32], y: &mut [f32]) {
 
 /// `a ← gelu(a) ⊙ b`.
 #[inline(always)]
-fn gate(a: &mut [f32], b: &[f32]) {
+pub(super) fn gate(a: &mut [f32], b: &[f32]) {
     for (a, &b) in a.iter_mut().zip(b) {
         *a = gelu(*a) * b;
     }
 }
 
-/// Puts a block into rows, from column `col` on.
-fn put<Y>(block: &[f32], col: usize, outputs: usize, rows: &mut [Y], to: impl Fn(&[f32], &mut [Y])) {
-    let width = SIDE.min(outputs - col);
-    for (row, block) in rows.chunks_exact_mut(outputs).zip(block.chunks_exact(SIDE)) {
+/// Puts a block, whose rows are `side` long, into rows, from column `col` on.
+pub(super) fn put<Y>(
+    (block, side): (&[f32], usize),
+    col: usize,
+    outputs: usize,
+    rows: &mut [Y],
+    to: impl Fn(&[f32], &mut [Y]),
+) {
+    let width = side.min(outputs - col);
+    for (row, block) in rows.chunks_exact_mut(outputs).zip(block.chunks_exact(side)) {
         to(&block[..width], &mut row[col..][..width]);
     }
 }

@@ -30,6 +30,12 @@ fn normal(stream: u64, len: usize, deviation: f64) -> Vec<f32> {
     (0..len).map(|_| (deviation * ((0..12).map(|_| even()).sum::<f64>() - 6.0)) as f32).collect()
 }
 
+/// Those of `packings` that this processor has instructions for.
+fn packings() -> Vec<Packing> {
+    let f32 = (!Vectors::available().is_empty()).then_some(Packing::F32);
+    [Packing::Bf16, Packing::Int8].into_iter().chain(f32).collect()
+}
+
 /// The products of `x` with each weight, by themselves.
 fn products(packing: Packing, path: Path, x: &[f32], w: &[&[f32]], outputs: usize) -> Vec<Vec<f32>> {
     let packed: Vec<_> = w.iter().map(|w| Packed::new(packing, w, outputs).unwrap()).collect();
@@ -132,7 +138,7 @@ fn rows_without_numbers_stay_among_themselves() {
     x[2 * inner..3 * inner].fill(0.0);
     x[3 * inner..4 * inner].fill(f32::MAX / 1e3);
     x[4 * inner..5 * inner].fill(-1e-42);
-    for packing in [Packing::Bf16, Packing::Int8] {
+    for packing in packings() {
         for &path in Path::available().iter().filter(|&&path| covers(packing, rows, path)) {
             for count in [5, rows] {
                 let found = product(packing, path, &x[..count * inner], &w, outputs);
@@ -177,14 +183,39 @@ fn bf16_is_exact_but_for_the_weights() {
     }
 }
 
+/// Products in f32 by all vectors: the sums may be added in any order.
+#[test]
+fn f32_is_as_exact_as_its_sums() {
+    for (rows, inner, outputs) in SIZES.into_iter().chain([(40, 700, 130)]) {
+        let (x, w) = (normal(4, rows * inner, 1.0), normal(5, outputs * inner, 0.1));
+        for vectors in Vectors::available() {
+            let values = Values::F32(Single::pack(&w, outputs, vectors));
+            let packed = Packed { outputs, inner, slabs: Vec::new(), values };
+            let mut found = vec![f32::NAN; rows * outputs];
+            let family = Family { x: &x, weights: &[&packed], finish: Finish::Store, path: Path::best() };
+            family.run(&mut [&mut found]);
+            for (r, x) in x.chunks(inner).enumerate() {
+                for (o, w) in w.chunks(inner).enumerate() {
+                    let terms: Vec<f64> = x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).collect();
+                    let (exact, size) = (terms.iter().sum::<f64>(), terms.iter().map(|t| t.abs()).sum::<f64>());
+                    let error = (f64::from(found[r * outputs + o]) - exact).abs();
+                    let bound = (inner as f64 + 2.0) * f64::from(f32::EPSILON) / 2.0 * size;
+                    assert!(error <= bound, "{rows} × {inner} → {outputs}: {error:e} > {bound:e}");
+                }
+            }
+        }
+    }
+}
+
 /// What makes a decoding step of one question equal that of a batch.
 #[test]
 fn a_few_rows_are_each_as_it_would_be_alone() {
-    let (inner, outputs) = (130, 70);
-    let (x, w) = (normal(6, 8 * inner, 1.0), normal(7, outputs * inner, 0.1));
-    for packing in [Packing::Bf16, Packing::Int8] {
+    let (inner, outputs) = (330, 70);
+    let (x, w) = (normal(6, 100 * inner, 1.0), normal(7, outputs * inner, 0.1));
+    for packing in packings() {
         let alone: Vec<f32> = x.chunks(inner).flat_map(|x| product(packing, Path::best(), x, &w, outputs)).collect();
-        for rows in 1..=8 {
+        let many: &[usize] = if packing == Packing::F32 { &[9, 24, 32, 33, 50, 100] } else { &[] };
+        for rows in (1..=8).chain(many.iter().copied()) {
             let found = product(packing, Path::best(), &x[..rows * inner], &w, outputs);
             assert_eq!(bits(&found), bits(&alone[..rows * outputs]), "{packing:?}, {rows} rows");
         }
@@ -197,7 +228,7 @@ fn products_do_not_depend_on_threads() {
     let w = normal(7, outputs * inner, 0.1);
     for rows in [9, 32, 33, 66, 200, 257] {
         let x = normal(6, rows * inner, 1.0);
-        for packing in [Packing::Bf16, Packing::Int8].into_iter().filter(|&p| covers(p, rows, Path::best())) {
+        for packing in packings().into_iter().filter(|&p| covers(p, rows, Path::best())) {
             let run = || bits(&product(packing, Path::best(), &x, &w, outputs));
             let found = run();
             for threads in [1, 2, 3, 16] {
@@ -210,7 +241,7 @@ fn products_do_not_depend_on_threads() {
 
 #[test]
 fn what_becomes_of_products_is_the_same_as_after_them() {
-    for packing in [Packing::Bf16, Packing::Int8] {
+    for packing in packings() {
         for (rows, inner, outputs) in SIZES.into_iter().filter(|&(rows, ..)| covers(packing, rows, Path::best())) {
             let x = normal(0, rows * inner, 1.0);
             let w = [1, 2].map(|stream| normal(stream, outputs * inner, 0.1));
@@ -242,6 +273,9 @@ fn packing_is_rounding() {
             Packed::new(packing, &w, outputs).unwrap().unpack(&mut found);
             found
         };
+        if packings().contains(&Packing::F32) {
+            assert_eq!(unpacked(Packing::F32), w);
+        }
         let round = |x: &f32| half::bf16::from_f32(*x).to_f32();
         assert_eq!(unpacked(Packing::Bf16), w.iter().map(round).collect::<Vec<_>>());
         let row = |row: &[f32]| {
