@@ -1,6 +1,5 @@
 use super::*;
-use crate::backend::{Backend, Segments};
-use crate::random;
+use crate::backend::{Backend, Noise, Segments};
 
 struct Case {
     rows: &'static [usize],
@@ -38,7 +37,8 @@ fn cases() -> impl Iterator<Item = Case> {
 
 /// Numbers that bf16 has.
 fn numbers(stream: u64, len: usize, size: f32) -> Vec<f32> {
-    let uniform = |i| (random::bits(7, stream, i) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
+    let mixed = |i: u64| (i + (stream << 32) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31);
+    let uniform = |i| (mixed(i).wrapping_mul(0xbf58_476d_1ce4_e5b9) >> 40) as f32 / (1u64 << 23) as f32 - 1.0;
     (0..len as u64).map(|i| half::bf16::from_f32(size * uniform(i)).to_f32()).collect()
 }
 
@@ -61,7 +61,7 @@ impl Case {
         let table = mat(3, 32, self.heads, 3.0);
         let bias = self.direction.map(|direction| Bias { table: &table, direction, max_distance: 128 });
         let [rows, cols] = [self.rows, self.cols].map(|lengths| Segments::packed(&be, lengths.iter().copied()));
-        let dropout = if self.dropout { Dropout::new(0.25, random::Stream::new(7, 4)) } else { None };
+        let dropout = Noise::new(if self.dropout { 0.25 } else { 0.0 }, 7).draw();
         let a = Attend { q: &q, k: &k, v: &v, rows: &rows, cols: &cols, bias, heads: self.heads, dropout };
         let mut found = (vec![T::NAN; q.buf.len()], vec![T::NAN; q.rows * self.heads]);
         let distances = a.bias.as_ref().map(|bias| Distances::new(bias, rows.longest.max(cols.longest)));
