@@ -34,18 +34,6 @@ def peers(size):
     return markdown([f"T5.1.1-{size}", "8 × 352 tokens encoded", "× glimmer", "16 tokens decoded", "× glimmer"], rows)
 
 
-def training():
-    """A training step, in turn with PyTorch."""
-    jobs = json.loads((MEASURED / "peers.json").read_text())["sizes"]["small"]["jobs"]
-
-    def row(name, job):
-        ours, theirs = (jobs[job][program] for program in ("glimmer", "pytorch"))
-        return [name, f"{ours['median']:.2f} s", f"{theirs['median']:.2f} s", f"{theirs['times_ours']:.2f}"]
-
-    rows = [row("no dropout", "train"), row("dropout 0.1", "train-dropout")]
-    return markdown(["T5.1.1-small, a step", "glimmer", "PyTorch", "PyTorch / glimmer"], rows)
-
-
 def readers(size):
     """A question through each reader, beside FiD with 25 passages."""
     machines = json.loads((MEASURED / "end_to_end.json").read_text())
@@ -70,7 +58,6 @@ def readers(size):
 TABLES = {
     "peers small": lambda: peers("small"),
     "peers base": lambda: peers("base"),
-    "training": training,
     "readers base": lambda: readers("base"),
 }
 
