@@ -56,8 +56,8 @@ pub struct Cpu<T: Real> {
 
 impl Cpu<f32> {
     /// A machine that keeps the weights of products as products read them; in fewer bits than f32, it also keeps the
-    /// decoder's keys and values of the encoder's output in bf16. In int8, with matrix instructions, it also rounds the operands of the encoder's attention to
-    /// bf16. It is for reading: it has no gradients of them.
+    /// decoder's keys and values of the encoder's output in bf16. In int8, with matrix instructions, it also rounds the
+    /// operands of the encoder's attention to bf16. It is for reading: it has no gradients of them.
     pub fn packing(packing: Packing) -> Self {
         Self { packing: Some(packing), ..Self::default() }
     }
