@@ -31,6 +31,7 @@ mod spans;
 mod state;
 mod substitute;
 mod texts;
+mod thin;
 mod trainer;
 
 pub use batch::{Examples, micro_batches, shares};
@@ -39,6 +40,7 @@ pub use evaluate::{Evaluation, evaluate};
 pub use log::{Line, read_log};
 pub use plan::Plan;
 pub use plot::plot_run;
+pub use save::trained_with;
 pub use settings::{
     Beginning, Gold, Init, Missing, NonZeroU64, Objective, RerankerInit, Retriever, Settings, Sizes, Target, TaskFiles,
     TaskMetric,

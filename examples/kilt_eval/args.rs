@@ -82,12 +82,14 @@ pub struct Args {
     /// Share of the live layers that rerank, for glimmer [default: the checkpoint's, else 1/4]
     #[arg(long, value_name = "β", help_heading = "Model")]
     pub beta: Option<f64>,
-    /// Tokens of a question; what is longer is cut, counted and reported
-    #[arg(long, value_name = "N", default_value = "48", help_heading = "Model")]
-    pub question_tokens: NonZeroUsize,
-    /// Tokens of a passage; what is longer is cut, counted and reported
-    #[arg(long, value_name = "N", default_value = "304", help_heading = "Model")]
-    pub passage_tokens: NonZeroUsize,
+    /// Tokens of a question; what is longer is cut, counted and reported [default: what the checkpoint was trained
+    /// with, else 48]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub question_tokens: Option<NonZeroUsize>,
+    /// Tokens of a passage; what is longer is cut, counted and reported [default: what the checkpoint was trained
+    /// with, else 304]
+    #[arg(long, value_name = "N", help_heading = "Model")]
+    pub passage_tokens: Option<NonZeroUsize>,
     /// Tokens of an answer, at most
     #[arg(long, value_name = "N", default_value = "16", help_heading = "Model")]
     pub answer_tokens: NonZeroUsize,

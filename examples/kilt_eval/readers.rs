@@ -7,6 +7,7 @@ use glimmer::backend::Backend;
 use glimmer::eval::{
     Corpus, Means, MemoryPlan, Prompts, ReaderReport, Run, Source, Task, TaskReport, build_memory, memory_fingerprint,
 };
+use glimmer::experiment::trained_with;
 use glimmer::io::{Progress, Tokenizer, interrupted};
 use glimmer::kilt::write_predictions;
 use glimmer::memory::{Format, Store};
@@ -36,8 +37,12 @@ impl Checkpoint {
     fn open(args: &Args, planned: Planned) -> Result<Self> {
         let folder = own_folder(&args.checkpoint(), &planned);
         check_checkpoint(&folder, |config| Ok(Setting::new(args, &planned, config)?.glimmer))?;
-        let (question_tokens, passage_tokens) = (args.question_tokens.get(), args.passage_tokens.get());
-        let prompts = Prompts { tokenizer: Tokenizer::open(&folder)?, question_tokens, passage_tokens };
+        let trained = trained_with(&folder)?.unwrap_or_default();
+        let prompts = Prompts {
+            tokenizer: Tokenizer::open(&folder)?,
+            question_tokens: args.question_tokens.unwrap_or(trained.question_tokens).get(),
+            passage_tokens: args.passage_tokens.unwrap_or(trained.passage_tokens).get(),
+        };
         Ok(Self { planned, config: Config::read(&folder)?, folder, prompts })
     }
 
@@ -188,6 +193,7 @@ fn read<B: Backend>(
         rerank_layers: reader.glimmer.rerank_layers,
         retrieved: setting.k,
         read: reader.glimmer.selected,
+        passage_tokens: prompts.passage_tokens,
         memory_bytes_per_passage: store.as_ref().map_or(0.0, Store::bytes_per_passage),
         mean: Means::of(&reports),
         tasks: reports,

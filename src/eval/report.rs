@@ -109,6 +109,8 @@ pub struct ReaderReport {
     pub retrieved: usize,
     /// `m`.
     pub read: usize,
+    /// Tokens of a passage, at most.
+    pub passage_tokens: usize,
     /// Bytes of stored memory a passage; 0 where passages are encoded afresh.
     pub memory_bytes_per_passage: f64,
     /// Over the tasks.
@@ -211,8 +213,11 @@ impl TaskReport {
 
 impl ReaderReport {
     fn title(&self) -> String {
-        let Self { reader, layers, live_layers, rerank_layers, retrieved, read, .. } = self;
-        format!("{reader}: {live_layers} of {layers} encoder layers live, {rerank_layers} rerank, {retrieved} → {read}")
+        let Self { reader, layers, live_layers, rerank_layers, retrieved, read, passage_tokens, .. } = self;
+        format!(
+            "{reader}: {live_layers} of {layers} encoder layers live, {rerank_layers} rerank, {retrieved} → {read} \
+             passages of up to {passage_tokens} tokens"
+        )
     }
 
     fn row(&self) -> Vec<String> {

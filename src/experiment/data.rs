@@ -9,6 +9,7 @@ use super::settings::{Gold, Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
 use super::substitute::{rename, substitute};
 use super::texts::Texts;
+use super::thin::thinned;
 use crate::backend::Backend;
 use crate::eval::{self, Corpus, Prompts, Retrieved, Task, build_memory, memory_fingerprint};
 use crate::io::Tokenizer;
@@ -27,6 +28,7 @@ const PLACE: u64 = 3;
 const PASSAGE: u64 = 4;
 const SPANS: u64 = 5;
 const SUBSTITUTE: u64 = 7;
+const THIN: u64 = 8;
 
 /// A question with its passages and its answer, as tokens.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,7 +187,8 @@ impl Data {
                 let passages = self.texts.passages(&chosen)?;
                 let asked = |(((number, sample), chosen), passages): (((u64, Sample), Retrieved), _)| {
                     let learned = &tasks[sample.task];
-                    let drawn = self.asked(&learned.asked[sample.record], (chosen, passages), how, number)?;
+                    let asked = (&learned.asked[sample.record], learned.thin);
+                    let drawn = self.asked(asked, (chosen, passages), how, number)?;
                     self.substituted(drawn, learned, how, number)
                 };
                 drawn.into_iter().zip(chosen).zip(passages).map(asked).collect()
@@ -198,10 +201,10 @@ impl Data {
         }
     }
 
-    /// A question as it is, with the passages chosen for it and their tokens.
+    /// A question, with the passages chosen for it and their tokens.
     fn asked(
         &self,
-        asked: &Asked,
+        (asked, thin): (&Asked, f64),
         (chosen, passages): (Retrieved, Vec<Vec<u32>>),
         how: &HowAsked,
         number: u64,
@@ -210,7 +213,8 @@ impl Data {
             Target::First => 0,
             Target::Random => random::below(self.seed, ANSWER, number, asked.answers.len()),
         };
-        let question = self.texts.prompts.question(&asked.input)?.ids;
+        let words = thinned(&asked.input, thin, Stream::new(random::bits(self.seed, THIN, 0), number));
+        let question = self.texts.prompts.question(&words)?.ids;
         let target = self.texts.answer(&asked.answers[answer], how.target_tokens)?;
         let numbers = match chosen {
             Retrieved::Corpus(numbers) => numbers,

@@ -18,6 +18,8 @@ pub struct Learned {
     pub name: String,
     /// Questions with an answer and with passages.
     pub asked: Vec<Asked>,
+    /// Share of their words that are left out.
+    pub thin: f64,
 }
 
 /// A question that is learned.
@@ -99,7 +101,7 @@ pub fn read(plan: &Plan, corpus: Option<&Corpus>, notes: &mut Vec<String>) -> Re
             "{name}: {left} questions to learn, {dropped} without answer or passages left out, \
              {inserted} with gold passages that were not retrieved"
         ));
-        tasks.push(Learned { name, asked });
+        tasks.push(Learned { name, asked, thin: files.thin });
     }
     Ok(tasks)
 }

@@ -41,6 +41,15 @@ pub struct Saved<'a, B: Backend> {
     pub tokenizer: &'a Path,
 }
 
+/// What the checkpoint in a folder was trained with; none where it does not say.
+///
+/// # Errors
+/// A file of that name that is no experiment.
+pub fn trained_with(checkpoint: &Path) -> Result<Option<Settings>> {
+    let path = checkpoint.join(SETTINGS);
+    if path.exists() { Settings::read(&path).map(Some) } else { Ok(None) }
+}
+
 impl Output {
     /// Opens or creates the folder of a run, and puts right what a kill left there.
     ///

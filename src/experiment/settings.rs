@@ -194,6 +194,10 @@ impl Settings {
         ensure!(times > 0.0 && times.is_finite(), "scorer_rate is {times}; it is a positive number of learning rates");
         let share = self.substitute;
         ensure!((0.0..=1.0).contains(&share), "substitute is {share}; it is a share of the questions, 0 to 1");
+        for TaskFiles { train, thin, .. } in &self.tasks {
+            let range = 0.0..1.0;
+            ensure!(range.contains(thin), "{}: thin is {thin}; it is a share of words below 1", train.display());
+        }
         let threshold = self.relevance_threshold.unwrap_or(0.0);
         ensure!((0.0..=1.0).contains(&threshold), "relevance_threshold is {threshold}; BLEU is within 0 to 1");
         ensure!(
@@ -300,6 +304,7 @@ mod tests {
         refused(r#"{"knowledge": "k"}"#, "tasks is empty");
         refused(r#"{"tasks": [{"train": "t"}]}"#, "knowledge is missing");
         refused(r#"{"tasks": [{"train": "t"}], "tusks": 3}"#, "tusks");
+        refused(r#"{"knowledge": "k", "tasks": [{"train": "t", "thin": 1}]}"#, "thin is 1");
         refused(&with(r#""batch": 0"#), "nonzero");
         refused(&with(r#""learning_rate": -1"#), "learning_rate is -1");
         refused(&with(r#""dropout": 1"#), "dropout is 1");

@@ -69,6 +69,23 @@ fn draws_depend_on_seed_and_number_alone() {
     }
 }
 
+#[test]
+fn a_thin_task_asks_with_fewer_words_and_learns_the_same() {
+    let world = World::new();
+    let settings = world.settings();
+    let whole = data(&world, settings.clone()).draw(0..60).unwrap();
+    let mut thin = settings;
+    thin.tasks[0].thin = 0.5;
+    let thin = data(&world, thin).draw(0..60).unwrap();
+    let shorter = |(whole, thin): (&Drawn, &Drawn)| thin.question.len() < whole.question.len();
+    let shorter = whole.iter().zip(&thin).filter(|&pair| shorter(pair)).count();
+    assert!((10..50).contains(&shorter), "{shorter}: one task of the two is thin");
+    for (whole, thin) in whole.into_iter().zip(thin) {
+        let asked = thin.question.clone();
+        assert_eq!(thin, Drawn { question: asked, ..whole });
+    }
+}
+
 /// The reader's own probabilities say nothing to the scores where all passages are read; the evidence does.
 #[test]
 fn evidence_teaches_where_everything_is_read() {

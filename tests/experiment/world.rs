@@ -101,6 +101,7 @@ impl World {
             metric: None,
             train_inputs: None,
             dev_inputs: None,
+            thin: 0.0,
         };
         Settings {
             init: Init::Random(sizes),

@@ -30,6 +30,26 @@ fn what_is_longer_than_its_budget_is_cut_counted_and_reported() {
 }
 
 #[test]
+fn a_reader_reads_as_many_tokens_as_it_was_trained_with() {
+    let world = World::new();
+    let ask = world.ask().tasks(&["nq-dev.jsonl"]).set("--readers", "glimmer");
+    let read = |name: &str| {
+        let reader = world.json(name)["readers"][0].clone();
+        (reader["passage_tokens"].clone(), reader["tasks"][0]["multiply_adds"].clone())
+    };
+    ask.clone().file("--json", "untold.json").succeed();
+    ask.clone().set("--passage-tokens", "20").file("--json", "told.json").succeed();
+    let trained = json!({"knowledge": "k.jsonl", "tasks": [{"train": "t.jsonl"}], "passage_tokens": 20});
+    world.write("model/experiment.json", trained.to_string());
+    ask.clone().file("--json", "trained.json").succeed();
+    assert_eq!(read("untold.json").0, 304);
+    assert_eq!(read("trained.json").0, 20);
+    assert_eq!(read("trained.json"), read("told.json"));
+    world.write("model/experiment.json", "{}");
+    ask.refuse(&["experiment.json", "knowledge is missing"]);
+}
+
+#[test]
 fn triviaqa_gets_its_questions_from_a_file_beside() {
     let world = World::new();
     let bare = |i| {

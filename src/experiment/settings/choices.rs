@@ -126,6 +126,10 @@ pub struct TaskFiles {
     /// The same for the file of the evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev_inputs: Option<PathBuf>,
+    /// Share of a question's words that are left out whenever it is learned, other words each time. A question of a few
+    /// words asks more of the scorer than a sentence does; one sentence makes many of them.
+    #[serde(default)]
+    pub thin: f64,
 }
 
 /// A task's headline metric.
