@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use glimmer::backend::Backend;
-use glimmer::cpu::Cpu;
+use glimmer::cpu::{Cpu, Packing};
 use glimmer::cuda::{Cuda, probe};
 use glimmer::model::{Config, Cut, Glimmer, Reader, Stage};
 use half::bf16;
@@ -131,7 +131,7 @@ fn main() -> anyhow::Result<()> {
     let mut c = Criterion::default().configure_from_args();
     let mut report = Report::new(std::env::args().skip(1));
     let name = format!("cpu, f32, {} threads", rayon::current_num_threads());
-    machine(&mut c, Cpu::<f32>::default, (&name, Duration::from_secs(2)), &mut report);
+    machine(&mut c, || Cpu::packing(Packing::F32), (&name, Duration::from_secs(2)), &mut report);
     if let Ok(device) = probe() {
         let open = || Cuda::<bf16>::new(&device).expect("the device takes the kernels");
         let name = format!("cuda, bf16, {}", device.name);

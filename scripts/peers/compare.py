@@ -32,7 +32,7 @@ TRAINERS = {"glimmer", "pytorch"}
 # Who does what, and how it is asked to.
 JOBS = {
     "encode": ("encode", set(ALL)),
-    "decode": ("decode", {*OURS, "pytorch", "pytorch-bf16"}),
+    "decode": ("decode", {*OURS, "pytorch", "pytorch-bf16", "ctranslate2", "ctranslate2-int8"}),
     "train": ("train 0", TRAINERS),
     "train-dropout": ("train 0.1", TRAINERS),
 }
