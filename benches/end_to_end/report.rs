@@ -12,7 +12,7 @@ use glimmer::model::{Config, Glimmer, Stage};
 use serde::Serialize;
 
 use super::Setting;
-use super::workload::{ANSWER, PASSAGE, QUESTION};
+use super::workload::{ANSWER, QUESTION};
 use crate::common::in_words;
 
 /// One setting's.
@@ -44,10 +44,10 @@ impl Measured {
         setting: &Setting,
         (seconds, stages, prefill): (f64, BTreeMap<Stage, f64>, f64),
     ) -> Self {
-        let lengths = Lengths { question: QUESTION, passage: PASSAGE, answer: ANSWER };
+        let lengths = Lengths { question: QUESTION, passage: setting.tokens, answer: ANSWER };
         let workload = Workload::uniform(glimmer, setting.retrieved, lengths);
         let multiply_adds = |mode| multiply_adds(mode, config, glimmer, &workload);
-        let encoding = setting.retrieved as f64 * memory_multiply_adds(config, glimmer, PASSAGE);
+        let encoding = setting.retrieved as f64 * memory_multiply_adds(config, glimmer, setting.tokens);
         let in_full = glimmer.live_layers == config.num_layers;
         Self {
             group: setting.group,
@@ -131,6 +131,8 @@ impl Report {
                 ("retrieved", "passages retrieved, 5 read"),
                 ("read", "passages read of 25"),
                 ("rerank share", "share of rerank layers, 25 → 5"),
+                ("length", "tokens of a passage, 25 → 5"),
+                ("threads", "threads, 25 → 5"),
             ] {
                 let rows: Vec<_> = of(group).map(|m| m.row(fid)).collect();
                 if rows.is_empty() {

@@ -10,6 +10,8 @@ use half::bf16;
 pub const QUESTION: usize = 48;
 pub const PASSAGE: usize = 304;
 pub const ANSWER: usize = 16;
+/// Tokens of a passage, at the most.
+pub const LONGEST: usize = 464;
 /// Passages retrieved, at the most.
 const MOST: usize = 40;
 
@@ -33,20 +35,23 @@ impl Texts {
         };
         let memory = |stream: usize| -> Vec<bf16> {
             let draw = |i| bf16::from_f64(glimmer::random::normal(2, stream as u64, i));
-            (0..(PASSAGE * config.d_model) as u64).map(draw).collect()
+            (0..(LONGEST * config.d_model) as u64).map(draw).collect()
         };
         Self {
             question: text(0, QUESTION),
-            tokens: (1..=MOST).map(|i| text(i, PASSAGE)).collect(),
+            tokens: (1..=MOST).map(|i| text(i, LONGEST)).collect(),
             memories: (1..=MOST).map(memory).collect(),
         }
     }
 
-    /// The first `k`, as FiD has to have them or from memory.
-    pub fn passages(&self, in_full: bool, k: usize) -> Found<'_> {
+    /// The first `k`, of so many tokens each, as FiD has to have them or from memory.
+    pub fn passages(&self, in_full: bool, (k, tokens): (usize, usize)) -> Found<'_> {
         match in_full {
-            true => Found::Tokens(self.tokens[..k].iter().map(Vec::as_slice).collect()),
-            false => Found::Memories(self.memories[..k].iter().map(|m| Stored::Bf16(m)).collect()),
+            true => Found::Tokens(self.tokens[..k].iter().map(|text| &text[..tokens]).collect()),
+            false => {
+                let rows = self.memories[..k].iter().map(|m| &m[..m.len() / LONGEST * tokens]);
+                Found::Memories(rows.map(Stored::Bf16).collect())
+            }
         }
     }
 
@@ -59,9 +64,9 @@ impl Texts {
     }
 }
 
-/// How long the decoder takes for the keys and values of `read` passages, before its first token.
-pub fn prefill_seconds<B: Backend>(reader: &Reader<B>, read: usize) -> f64 {
-    let (rows, d) = (read * (QUESTION + PASSAGE), reader.config.d_model);
+/// How long the decoder takes for the keys and values of so many rows, before its first token.
+pub fn prefill_seconds<B: Backend>(reader: &Reader<B>, rows: usize) -> f64 {
+    let d = reader.config.d_model;
     let encoded = Mat::upload(&reader.be, rows, d, vec![B::Elem::from_f64(0.1); rows * d]);
     let idle = reader.be.upload(vec![0u32]);
     let times = (0..3).map(|_| {
