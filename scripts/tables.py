@@ -1,6 +1,6 @@
 """README's tables of times, from what the programs wrote down.
 
-    cargo bench --bench end_to_end -- "base, readers" && cp target/bench/end_to_end.json docs/measured/
+    cargo bench --bench end_to_end -- base && cp target/bench/end_to_end.* docs/measured/
     target/peers/venv/bin/python scripts/peers/compare.py --json docs/measured/peers.json
     python scripts/tables.py
 
@@ -34,31 +34,51 @@ def peers(size):
     return markdown([f"T5.1.1-{size}", "8 × 352 tokens encoded", "× glimmer", "16 tokens decoded", "× glimmer"], rows)
 
 
-def readers(size):
-    """A question through each reader, beside FiD with 25 passages."""
+def on_cpu(size):
     machines = json.loads((MEASURED / "end_to_end.json").read_text())
     [measured] = [m["measured"] for m in machines if m["size"] == size and m["machine"].startswith("cpu")]
-    measured = [m for m in measured if m["group"] == "readers"]
+    return measured
+
+
+def parts(m):
+    """Seconds of the encoder, of the decoder's keys and values, and of its tokens."""
+    stages = m["stages"]
+    encoder = sum(seconds for stage, seconds in stages.items() if stage != "answer")
+    return [f"{t:.2f} s" for t in (encoder, m["prefill"], stages["answer"] - m["prefill"])]
+
+
+PARTS = ["encoder", "decoder's keys and values", "16 tokens"]
+
+
+def readers(size):
+    """A question through each reader, beside FiD with 25 passages."""
+    measured = [m for m in on_cpu(size) if m["group"] == "readers"]
     [fid] = [m for m in measured if m["name"] == "fid 25 to 25"]
 
     def row(m):
-        stages = m["stages"]
-        encoder = sum(seconds for stage, seconds in stages.items() if stage != "answer")
-        times = [encoder, m["prefill"], stages["answer"] - m["prefill"]]
         name, cut = m["name"].split(" ", 1)
         named = f"{'FiD' if name == 'fid' else name.upper()} {cut.replace('to', '→')}"
         ratios = [fid[key] / m[key] for key in ("seconds", "multiply_adds")]
-        return [named, f"{1 / m['seconds']:.3f}", *(f"{ratio:.1f}" for ratio in ratios), *(f"{t:.2f} s" for t in times)]
+        return [named, f"{1 / m['seconds']:.3f}", *(f"{ratio:.1f}" for ratio in ratios), *parts(m)]
 
-    head = [f"T5.1.1-{size}, f32", "samples a second", "× FiD 25", "× by the cost model", "encoder",
-            "decoder's keys and values", "16 tokens"]
-    return markdown(head, [row(m) for m in measured])
+    return markdown([f"T5.1.1-{size}, f32", "samples a second", "× FiD 25", "× by the cost model", *PARTS],
+                    [row(m) for m in measured])
+
+
+def sweeps(size):
+    """GLIMMER's question, with one thing of it changed."""
+    changed = {"length": "{} tokens a passage", "threads": "threads: {}"}
+    row = lambda m: [changed[m["group"]].format(m["name"].split()[0]), f"{m['seconds']:.2f} s",
+                     f"{m['multiply_adds'] / 1e9:.0f}", *parts(m)]
+    rows = [row(m) for group in changed for m in on_cpu(size) if m["group"] == group]
+    return markdown([f"GLIMMER, T5.1.1-{size}, f32", "a question", "10⁹ multiply-adds", *PARTS], rows)
 
 
 TABLES = {
     "peers small": lambda: peers("small"),
     "peers base": lambda: peers("base"),
     "readers base": lambda: readers("base"),
+    "sweeps base": lambda: sweeps("base"),
 }
 
 
