@@ -111,7 +111,16 @@ pub trait Backend: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     /// The first failure on the machine since the last download.
-    fn download<T: bytemuck::Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>>;
+    fn download<T: bytemuck::Pod + Send + Sync>(&self, buf: &Self::Buf<T>) -> Result<Vec<T>> {
+        let mut host = Vec::new();
+        self.download_to(buf, &mut host)?;
+        Ok(host)
+    }
+    /// [`download`](Self::download) to the place of what `host` held.
+    ///
+    /// # Errors
+    /// As those of `download`.
+    fn download_to<T: bytemuck::Pod + Send + Sync>(&self, buf: &Self::Buf<T>, host: &mut Vec<T>) -> Result<()>;
 
     /// A weight that from now on is the second operand of products and nothing else, in the form in which this machine
     /// multiplies by it. [`download`](Self::download) gives the numbers that the products are made with.

@@ -29,6 +29,7 @@ mod real;
 mod rms_norm;
 mod rounded;
 mod score;
+mod scratch;
 mod top_m;
 #[cfg(target_arch = "x86_64")]
 mod transpose;
@@ -122,21 +123,20 @@ impl<T: Real> Backend for Cpu<T> {
         Buffer::from(host)
     }
 
-    fn download<U: bytemuck::Pod + Send + Sync>(&self, buf: &Buffer<U>) -> Result<Vec<U>> {
-        let wide = match (buf.packed(), buf.rounded()) {
+    fn download_to<U: bytemuck::Pod + Send + Sync>(&self, buf: &Buffer<U>, host: &mut Vec<U>) -> Result<()> {
+        host.clear();
+        match (buf.packed(), buf.rounded()) {
             (Some(packed), _) => {
-                let mut wide = vec![0.0; packed.outputs * packed.inner];
-                packed.unpack(&mut wide);
-                wide
+                host.resize(packed.outputs * packed.inner, U::zeroed());
+                packed.unpack(bytemuck::cast_slice_mut(host));
             }
             (_, Some(rounded)) => {
-                let mut wide = vec![0.0f32; rounded.len()];
-                rounded::widen_all(rounded, &mut wide);
-                wide
+                host.resize(rounded.len(), U::zeroed());
+                rounded::widen_all::<f32>(rounded, bytemuck::cast_slice_mut(host));
             }
-            _ => return Ok(buf.to_vec()),
-        };
-        Ok(bytemuck::cast_slice::<f32, U>(&wide).to_vec())
+            _ => host.extend_from_slice(buf),
+        }
+        Ok(())
     }
 
     fn pack(&self, w: Mat<Self>) -> Mat<Self> {
@@ -167,7 +167,7 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn linears<const N: usize>(&self, x: &Mat<Self>, w: [&Mat<Self>; N]) -> [Mat<Self>; N] {
         let mut y = w.map(|w| self.alloc(x.rows, w.rows));
-        if !linear::packed(x, &w, Finish::Store, &mut y.each_mut()) {
+        if !linear::packed(x, w, Finish::Store, y.each_mut()) {
             w.into_iter().zip(&mut y).for_each(|(w, y)| self.product(x, w, y));
         }
         y
@@ -179,7 +179,7 @@ impl<T: Real> Backend for Cpu<T> {
         }
         let mut y = w.map(|w| self.alloc_rounded(x.rows, w.rows));
         let mut places = y.each_mut().map(|y| y.buf.rounded_mut().expect("allocated so"));
-        if !linear::packed_rounded(x, &w, &mut places) {
+        if !linear::packed_rounded(x, w, &mut places) {
             for (w, place) in w.into_iter().zip(places) {
                 rounded::round_all(singles(&self.linear(x, w).buf), place);
             }
@@ -188,14 +188,14 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn linear_add(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
-        if !linear::packed(x, &[w], Finish::Add, &mut [&mut *y]) {
+        if !linear::packed(x, [w], Finish::Add, [&mut *y]) {
             elementwise::add(&self.linear(x, w), y);
         }
     }
 
     fn geglu(&self, x: &Mat<Self>, w_0: &Mat<Self>, w_1: &Mat<Self>) -> Mat<Self> {
         let mut a = self.alloc(x.rows, w_0.rows);
-        if !linear::packed(x, &[w_0, w_1], Finish::Gate, &mut [&mut a]) {
+        if !linear::packed(x, [w_0, w_1], Finish::Gate, [&mut a]) {
             self.product(x, w_0, &mut a);
             geglu::gate(&mut a, &self.linear(x, w_1));
         }
@@ -278,7 +278,7 @@ impl<T: Real> Backend for Cpu<T> {
     }
 
     fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
-        *next = predict::predict(&self.linear(x, head));
+        predict::predict(&self.linear(x, head), next);
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<T> {

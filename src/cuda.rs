@@ -153,9 +153,9 @@ impl<E: Float> Backend for Cuda<E> {
         Buffer::from_host(&self.queue, &host)
     }
 
-    fn download<T: Pod + Send + Sync>(&self, buf: &Buffer<T>) -> Result<Vec<T>> {
+    fn download_to<T: Pod + Send + Sync>(&self, buf: &Buffer<T>, host: &mut Vec<T>) -> Result<()> {
         self.queue.report()?;
-        let found = buf.to_host();
+        let found = buf.to_host(host);
         self.queue.report()?;
         found.map_err(|error| anyhow!("cannot copy from the device: {}", probe::Failed(error)))
     }

@@ -1,16 +1,18 @@
 //! Weights are in memory once: loading holds no second copy of a checkpoint, nor its file's pages, and packs weights one
-//! by one.
+//! by one. Decoding takes all memory it needs with its first step.
 #![cfg(target_os = "linux")]
 
+use std::alloc::{GlobalAlloc, Layout, System};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use glimmer::cpu::{Cpu, Packing};
 use glimmer::io::{Stored, write_tensors};
-use glimmer::model::{Config, Cut, Glimmer, Reader, Weights};
+use glimmer::model::{Config, Cut, Glimmer, Passages, Question, Reader, Weights};
 use glimmer::nn::Tree;
 
-/// Names the checkpoint to the process that loads it.
+/// Says to a process that it is there for one test alone, and with which checkpoint.
 const FOLDER: &str = "GLIMMER_RESIDENT_TEST_FOLDER";
 const MB: f64 = 1e6;
 /// What a process needs beside the weights: code, threads, a chunk of the file.
@@ -51,6 +53,15 @@ fn load(folder: &Path, machine: Cpu<f32>) {
     drop(reader);
 }
 
+/// The test once more, in a process of its own.
+fn alone(test: &str, folder: &Path) -> Output {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let output = child.args(["--exact", test, "--nocapture"]).env(FOLDER, folder).output().unwrap();
+    let [said, errors] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{said}\n{errors}");
+    output
+}
+
 /// Megabytes of the checkpoint, and resident now and at most in a process that loads it, which is the test once more.
 /// None in that process.
 fn resident(test: &str, machine: Cpu<f32>) -> Option<[f64; 3]> {
@@ -60,10 +71,8 @@ fn resident(test: &str, machine: Cpu<f32>) -> Option<[f64; 3]> {
     }
     let folder = tempfile::tempdir().unwrap();
     let weights = write(folder.path()) as f64 / MB;
-    let mut child = Command::new(std::env::current_exe().unwrap());
-    let output = child.args(["--exact", test, "--nocapture"]).env(FOLDER, folder.path()).output().unwrap();
+    let output = alone(test, folder.path());
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let [now, peak] = ["now ", "peak "].map(|name| {
         let bytes = said.lines().find_map(|line| line.strip_prefix(name)).expect("the child says it");
         bytes.parse::<f64>().unwrap() / MB
@@ -97,4 +106,77 @@ fn packed_weights_are_resident_packed() {
     let Some([weights, now, peak]) = found else { return };
     assert!(peak <= 1.25 * weights + BESIDE_MB, "weights of {weights:.0} MB take {peak:.0} MB");
     assert!(now <= 0.65 * weights + BESIDE_MB / 2.0, "packed, weights of {weights:.0} MB take {now:.0} MB");
+}
+
+/// The system's allocator, and how often it was asked for memory.
+struct Counting;
+
+static ASKED: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: all is the system allocator's.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller says.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller says.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: as the caller says.
+        unsafe { System.realloc(place, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        // SAFETY: as the caller says.
+        unsafe { System.dealloc(place, layout) }
+    }
+}
+
+/// Answers of many tokens ask for as much memory as answers of few.
+#[test]
+fn a_step_of_decoding_asks_for_no_memory() {
+    if std::env::var_os(FOLDER).is_none() {
+        alone("a_step_of_decoding_asks_for_no_memory", Path::new("."));
+        return;
+    }
+    const TOKENS: [usize; 2] = [8, 24];
+    let config = Config {
+        vocab_size: 3000,
+        d_model: 192,
+        d_ff: 448,
+        num_layers: 1,
+        num_decoder_layers: Some(2),
+        ..Config::mini()
+    };
+    let texts: Vec<Vec<u32>> = (0..3).map(|i| (2..300 + i).collect()).collect();
+    let passages: Vec<&[u32]> = texts.iter().map(|text| &text[..]).collect();
+    let question = Question { ids: &texts[0][..20], passages: Passages::Tokens(&passages) };
+    let machines = [None, Some(Packing::F32), Some(Packing::Bf16), Some(Packing::Int8)];
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for packing in machines {
+        let machine = packing.map_or_else(Cpu::default, Cpu::packing);
+        let glimmer = Glimmer::new(Cut { live_layers: 1, rerank_layers: 0 }, 3);
+        let reader = Reader::random(machine, config.clone(), glimmer, 1).unwrap();
+        let asked = |tokens: usize| {
+            let before = ASKED.load(Ordering::Relaxed);
+            let readings = reader.read(&[question, question], tokens).unwrap();
+            let asked = ASKED.load(Ordering::Relaxed) - before;
+            assert!(readings.iter().all(|reading| reading.answer.len() == tokens), "none may end early");
+            asked
+        };
+        // The least of some: which thread does what, and needs memory of its own for it the first time, is chance.
+        let found = pool.install(|| TOKENS.map(|tokens| (0..10).map(|_| asked(tokens)).min().expect("some")));
+        println!("{packing:?}: {found:?} allocations for {TOKENS:?} tokens");
+        assert_eq!(found[0], found[1], "{packing:?}");
+    }
 }

@@ -7,24 +7,26 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::ahead::read_ahead;
-use super::attention::Distances;
 use super::real::{dot, max, sum, vectorised};
 use super::rounded::Stored;
+use super::scratch::scratch;
 use super::{Cpu, Real};
-use crate::backend::{Attend, Bias, Cache, Mat, Newest};
+use crate::backend::{Attend, Bias, Cache, Mat, Newest, relative_bucket};
 
 /// Keys of a task.
 const PART: usize = 256;
 
 /// Cross-attention; `a.rows` holds at most one row a segment.
 pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
-    let keys = a.cols.offsets.windows(2).map(|w| w[0] as usize..w[1] as usize);
-    let rows = a.rows.offsets.windows(2).zip(keys);
-    let sequences: Vec<_> = rows.filter(|(row, _)| row[0] < row[1]).map(|(_, keys)| keys).collect();
-    let (q, heads, distances) = (a.q, a.heads, None);
+    let keys = |row: usize| {
+        // The last segment that begins there: those before it are empty.
+        let segment = a.rows.offsets.partition_point(|&first| first as usize <= row) - 1;
+        a.cols.offsets[segment] as usize..a.cols.offsets[segment + 1] as usize
+    };
+    let (q, heads, bias) = (a.q, a.heads, None);
     match (a.k.buf.rounded(), a.v.buf.rounded()) {
-        (Some(k), Some(v)) => Decode { q, k, v, heads, distances }.run(&sequences, o),
-        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, distances }.run(&sequences, o),
+        (Some(k), Some(v)) => Decode { q, k, v, heads, bias }.run(keys, o),
+        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, bias }.run(keys, o),
     }
 }
 
@@ -36,10 +38,18 @@ pub(super) fn newest<T: Real>(
     o: &mut Mat<Cpu<T>>,
 ) {
     append(cache, newest.k, newest.v);
-    let (q, len) = (newest.q, cache.len[0] as usize);
-    let sequences: Vec<_> = (0..q.rows).map(|b| b * cache.capacity..b * cache.capacity + len).collect();
-    let distances = Some(Distances::new(&bias, len));
-    Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads: bias.table.cols, distances }.run(&sequences, o);
+    let (len, Bias { table, direction, max_distance }) = (cache.len[0] as usize, bias);
+    let keys = |sequence: usize| sequence * cache.capacity..sequence * cache.capacity + len;
+    scratch(table.cols * len, |bias: &mut [T]| {
+        for t in 0..len {
+            let bucket = relative_bucket(t as i64 - (len as i64 - 1), table.rows, max_distance, direction);
+            for head in 0..table.cols {
+                bias[head * len + t] = table.buf[bucket * table.cols + head];
+            }
+        }
+        let (q, heads, bias) = (newest.q, table.cols, Some(&*bias));
+        Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads, bias }.run(keys, o);
+    });
 }
 
 fn append<T: Real>(cache: &mut Cache<Cpu<T>>, k: &Mat<Cpu<T>>, v: &Mat<Cpu<T>>) {
@@ -59,57 +69,72 @@ struct Decode<'a, T: Real, S> {
     k: &'a [S],
     v: &'a [S],
     heads: usize,
-    /// Bias by distance to the last key.
-    distances: Option<Distances<T>>,
+    /// Of each head and key, where all rows have as many keys.
+    bias: Option<&'a [T]>,
 }
 
-/// What one task found: the softmax over its own keys, not yet divided by its mass.
-struct Part<T> {
-    peak: Vec<T>,
-    mass: Vec<T>,
-    values: Vec<T>,
+/// What one task finds: the softmax over its own keys, not yet divided by its mass.
+struct Part<P> {
+    /// Of each head.
+    peak: P,
+    /// Of each head.
+    mass: P,
+    /// As wide as a row.
+    values: P,
 }
 
 impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
-    /// Row `i` of `q` attends to the keys `sequences[i]`.
-    fn run(&self, sequences: &[Range<usize>], o: &mut Mat<Cpu<T>>) {
-        let width = self.q.cols;
-        let parts = |keys: &Range<usize>| keys.len().div_ceil(PART);
-        let tasks: Vec<(usize, Range<usize>)> = sequences
-            .iter()
-            .enumerate()
-            .flat_map(|(i, keys)| (0..parts(keys)).map(move |part| (i, part * PART..keys.len().min((part + 1) * PART))))
-            .collect();
-        let found: Vec<Part<T>> = tasks
-            .par_iter()
-            .map(|(i, part)| {
-                let q = &self.q.buf[i * width..][..width];
-                vectorised!(self.part(q, sequences[*i].start, part.clone(), sequences[*i].len()))
-            })
-            .collect();
-        let mut found = found.as_slice();
-        for (o, keys) in o.buf.chunks_exact_mut(width).zip(sequences) {
-            let (own, rest) = found.split_at(parts(keys));
-            self.unite(own, o);
-            found = rest;
-        }
+    /// Row `i` of `q` attends to the keys `keys(i)`.
+    fn run(&self, keys: impl Fn(usize) -> Range<usize> + Sync, o: &mut Mat<Cpu<T>>) {
+        let (rows, width) = (self.q.rows, self.q.cols);
+        let most = (0..rows).map(|row| keys(row).len()).max().unwrap_or(0).div_ceil(PART).max(1);
+        let size = 2 * self.heads + width;
+        scratch(rows * most * size, |parts: &mut [T]| {
+            parts.par_chunks_mut(size).enumerate().for_each(|(task, part)| {
+                let (row, first, all) = (task / most, task % most * PART, keys(task / most));
+                if first < all.len() {
+                    let q = &self.q.buf[row * width..][..width];
+                    let own = first..all.len().min(first + PART);
+                    let part = self.split_mut(part);
+                    scratch(self.heads * own.len(), |weight: &mut [T]| {
+                        vectorised!(self.part(q, all, own, weight, part));
+                    });
+                }
+            });
+            let rows = o.buf.chunks_exact_mut(width).zip(parts.chunks_exact(most * size)).enumerate();
+            for (row, (o, parts)) in rows {
+                let parts = parts.chunks_exact(size).take(keys(row).len().div_ceil(PART));
+                self.unite(parts.map(|part| self.split(part)), o);
+            }
+        });
     }
 
+    fn split<'p>(&self, part: &'p [T]) -> Part<&'p [T]> {
+        let (peak, rest) = part.split_at(self.heads);
+        let (mass, values) = rest.split_at(self.heads);
+        Part { peak, mass, values }
+    }
+
+    fn split_mut<'p>(&self, part: &'p mut [T]) -> Part<&'p mut [T]> {
+        let (peak, rest) = part.split_at_mut(self.heads);
+        let (mass, values) = rest.split_at_mut(self.heads);
+        Part { peak, mass, values }
+    }
+
+    /// The keys `own` of a row's keys `all`; `weight` is room for a number of each head and key.
     #[inline(always)]
-    fn part(&self, q: &[T], first: usize, part: Range<usize>, keys: usize) -> Part<T> {
-        let (width, e, count) = (q.len(), q.len() / self.heads, part.len());
-        let mut weight = vec![T::ZERO; self.heads * count];
-        for (j, t) in part.clone().enumerate() {
-            let k = &self.k[(first + t) * width..][..width];
+    fn part(&self, q: &[T], all: Range<usize>, own: Range<usize>, weight: &mut [T], part: Part<&mut [T]>) {
+        let (width, e, count) = (q.len(), q.len() / self.heads, own.len());
+        for (j, t) in own.clone().enumerate() {
+            let k = &self.k[(all.start + t) * width..][..width];
             read_ahead(k);
             for (head, (q, k)) in q.chunks_exact(e).zip(k.chunks_exact(e)).enumerate() {
                 weight[head * count + j] = dot(q, k);
             }
         }
-        let (mut peak, mut mass) = (Vec::with_capacity(self.heads), Vec::with_capacity(self.heads));
         for (head, weight) in weight.chunks_exact_mut(count).enumerate() {
-            if let Some(distances) = &self.distances {
-                for (x, &b) in weight.iter_mut().zip(distances.along(head, keys - 1, part.start)) {
+            if let Some(bias) = self.bias {
+                for (x, &b) in weight.iter_mut().zip(&bias[head * all.len()..][own.clone()]) {
                     *x += b;
                 }
             }
@@ -117,38 +142,39 @@ impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
             for x in weight.iter_mut() {
                 *x = (*x - top).exp();
             }
-            peak.push(top);
-            mass.push(sum(weight));
+            (part.peak[head], part.mass[head]) = (top, sum(weight));
         }
-        let mut values = vec![T::ZERO; width];
-        for (j, t) in part.enumerate() {
-            let v = &self.v[(first + t) * width..][..width];
+        part.values.fill(T::ZERO);
+        for (j, t) in own.enumerate() {
+            let v = &self.v[(all.start + t) * width..][..width];
             read_ahead(v);
-            for (head, (o, v)) in values.chunks_exact_mut(e).zip(v.chunks_exact(e)).enumerate() {
+            for (head, (o, v)) in part.values.chunks_exact_mut(e).zip(v.chunks_exact(e)).enumerate() {
                 let p = weight[head * count + j];
                 for (o, &v) in o.iter_mut().zip(v) {
                     *o += p * v.widen();
                 }
             }
         }
-        Part { peak, mass, values }
     }
 
-    /// The softmax over all parts.
-    fn unite(&self, parts: &[Part<T>], o: &mut [T]) {
+    /// The softmax over all parts; zeros where there are none.
+    fn unite<'p>(&self, parts: impl Iterator<Item = Part<&'p [T]>> + Clone, o: &mut [T])
+    where
+        T: 'p,
+    {
         let e = o.len() / self.heads;
+        o.fill(T::ZERO);
         for (head, o) in o.chunks_exact_mut(e).enumerate() {
-            let peak = parts.iter().fold(T::NEG_INFINITY, |m, part| m.larger(part.peak[head]));
+            let peak = parts.clone().fold(T::NEG_INFINITY, |m, part| m.larger(part.peak[head]));
             let mut mass = T::ZERO;
-            o.fill(T::ZERO);
-            for part in parts {
+            for part in parts.clone() {
                 let share = (part.peak[head] - peak).exp();
                 mass += part.mass[head] * share;
                 for (o, &value) in o.iter_mut().zip(&part.values[head * e..]) {
                     *o += value * share;
                 }
             }
-            if !parts.is_empty() {
+            if parts.clone().next().is_some() {
                 for o in o {
                     *o = *o / mass;
                 }

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::ahead::read_ahead;
 use super::packed::{Family, Finish, Path, covers};
 use super::real::{dot, singles, singles_mut, vectorised};
+use super::scratch::scratch;
 use super::{Cpu, Real};
 use crate::backend::{Grad, Mat};
 
@@ -43,21 +44,35 @@ pub(super) fn linear<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<
 
 /// The products with packed weights, and what becomes of them; whether the weights are packed, and this processor
 /// multiplies so many rows by them as they are.
-pub(super) fn packed<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], finish: Finish, y: &mut [&mut Mat<Cpu<T>>]) -> bool {
-    multiply(x, w, finish, |family| {
-        let mut y: Vec<_> = y.iter_mut().map(|y| singles_mut(&mut y.buf)).collect();
-        family.run(&mut y);
-    })
+pub(super) fn packed<T: Real, const N: usize, const M: usize>(
+    x: &Mat<Cpu<T>>,
+    w: [&Mat<Cpu<T>>; N],
+    finish: Finish,
+    y: [&mut Mat<Cpu<T>>; M],
+) -> bool {
+    multiply(x, w, finish, |family| family.run(&mut y.map(|y| singles_mut(&mut y.buf))))
 }
 
 /// The products with packed weights, rounded; see [`packed`].
-pub(super) fn packed_rounded<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], y: &mut [&mut [bf16]]) -> bool {
+pub(super) fn packed_rounded<T: Real, const N: usize>(
+    x: &Mat<Cpu<T>>,
+    w: [&Mat<Cpu<T>>; N],
+    y: &mut [&mut [bf16]; N],
+) -> bool {
     multiply(x, w, Finish::Store, |family| family.run_rounded(y))
 }
 
-fn multiply<T: Real>(x: &Mat<Cpu<T>>, w: &[&Mat<Cpu<T>>], finish: Finish, run: impl FnOnce(Family<'_>)) -> bool {
-    let Some(weights) = w.iter().map(|w| w.buf.packed()).collect::<Option<Vec<_>>>() else { return false };
-    let path = Path::best();
+fn multiply<T: Real, const N: usize>(
+    x: &Mat<Cpu<T>>,
+    w: [&Mat<Cpu<T>>; N],
+    finish: Finish,
+    run: impl FnOnce(Family<'_>),
+) -> bool {
+    let (packed, path) = (w.map(|w| w.buf.packed()), Path::best());
+    if packed.iter().any(Option::is_none) {
+        return false;
+    }
+    let weights = packed.map(|packed| packed.expect("all are"));
     if !covers(weights[0].packing(), x.rows, path) {
         return false;
     }
@@ -140,9 +155,8 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
     const OUTPUTS: usize = 32;
     let (rows, cols, inner) = (x.rows, w.rows, x.cols);
     let tasks = w.buf.par_chunks(OUTPUTS * inner).with_min_len(1 + 32_768 / (OUTPUTS * inner));
-    let columns: Vec<[T; OUTPUTS * FEW_ROWS]> = tasks
-        .map(|w| {
-            let mut out = [T::ZERO; OUTPUTS * FEW_ROWS];
+    scratch(FEW_ROWS * cols.next_multiple_of(OUTPUTS), |columns: &mut [T]| {
+        tasks.zip(columns.par_chunks_mut(FEW_ROWS * OUTPUTS)).for_each(|(w, out)| {
             vectorised!({
                 for (o, w) in w.chunks_exact(inner).enumerate() {
                     read_ahead(w);
@@ -151,15 +165,14 @@ fn few_rows<T: Real>(x: &Mat<Cpu<T>>, w: &Mat<Cpu<T>>, y: &mut Mat<Cpu<T>>) {
                     }
                 }
             });
-            out
-        })
-        .collect();
-    for (first, out) in (0..cols).step_by(OUTPUTS).zip(&columns) {
-        let width = OUTPUTS.min(cols - first);
-        for r in 0..rows {
-            y.buf[r * cols + first..][..width].copy_from_slice(&out[r * OUTPUTS..][..width]);
+        });
+        for (first, out) in (0..cols).step_by(OUTPUTS).zip(columns.chunks_exact(FEW_ROWS * OUTPUTS)) {
+            let width = OUTPUTS.min(cols - first);
+            for r in 0..rows {
+                y.buf[r * cols + first..][..width].copy_from_slice(&out[r * OUTPUTS..][..width]);
+            }
         }
-    }
+    });
 }
 
 /// Of `y = x·Wᵀ`: `dx = dy·W`.

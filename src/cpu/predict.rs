@@ -6,10 +6,13 @@ use super::real::{BLOCK, exponentials, max, vectorised};
 use super::{Buffer, Cpu, Real};
 use crate::backend::{Mat, Prediction};
 
-pub(super) fn predict<T: Real>(logits: &Mat<Cpu<T>>) -> Prediction<Cpu<T>> {
-    let found: Vec<(u32, T)> = logits.buf.par_chunks(logits.cols).map(best).collect();
-    let (token, log_prob): (Vec<u32>, Vec<T>) = found.into_iter().unzip();
-    Prediction { token: Buffer::from(token), log_prob: Buffer::from(log_prob) }
+pub(super) fn predict<T: Real>(logits: &Mat<Cpu<T>>, next: &mut Prediction<Cpu<T>>) {
+    let Prediction { token, log_prob } = next;
+    assert_eq!([token.len(), log_prob.len()], [logits.rows; 2], "predict: a place for each row");
+    let places = token.par_iter_mut().zip(log_prob.par_iter_mut());
+    logits.buf.par_chunks(logits.cols).zip(places).for_each(|(logits, (token, log_prob))| {
+        (*token, *log_prob) = best(logits);
+    });
 }
 
 /// The first of the largest logits, and its log-probability. NaN logits are never the largest, but make the

@@ -130,18 +130,19 @@ impl<T: Pod> Buffer<T> {
         }
     }
 
-    /// The values that are there, after all work before.
-    pub(super) fn to_host(&self) -> Result<Vec<T>, DriverError> {
+    /// The values that are there, after all work before, to the place of what `host` held.
+    pub(super) fn to_host(&self, host: &mut Vec<T>) -> Result<(), DriverError> {
         let len = match &self.live {
             None => self.len,
             Some(live) => live.rows()? * live.width,
         };
         assert!(len <= self.len, "{len} values in a buffer of {}", self.len);
-        let mut host = vec![T::zeroed(); len];
+        host.clear();
+        host.resize(len, T::zeroed());
         if len > 0 {
-            copy_to_host(&self.memory.queue, self.memory.address, &mut host)?;
+            copy_to_host(&self.memory.queue, self.memory.address, host)?;
         }
-        Ok(host)
+        Ok(())
     }
 }
 

@@ -30,6 +30,38 @@ struct Decoding<B: Backend> {
     next: Prediction<B>,
 }
 
+/// The answers so far.
+struct Answers<B: Backend> {
+    decoded: Vec<Decoded>,
+    /// The newest token of each, and its log-probability.
+    newest: (Vec<u32>, Vec<B::Wide>),
+}
+
+impl<B: Backend> Answers<B> {
+    /// With room for all their tokens, so that a step asks the system for no memory.
+    fn new(batch: usize, max_tokens: usize) -> Self {
+        let decoded = || Decoded { tokens: Vec::with_capacity(max_tokens), log_probs: Vec::with_capacity(max_tokens) };
+        Self { decoded: std::iter::repeat_with(decoded).take(batch).collect(), newest: Default::default() }
+    }
+
+    /// Adds a token to each answer that has not ended; whether any goes on.
+    fn extend(&mut self, be: &B, next: &Prediction<B>, eos: u32) -> Result<bool> {
+        let (tokens, log_probs) = &mut self.newest;
+        be.download_to(&next.token, tokens)?;
+        be.download_to(&next.log_prob, log_probs)?;
+        let mut open = false;
+        for ((answer, &token), log_prob) in self.decoded.iter_mut().zip(&*tokens).zip(log_probs) {
+            if answer.tokens.last() == Some(&eos) {
+                continue;
+            }
+            answer.tokens.push(token);
+            answer.log_probs.push(log_prob.to_f64());
+            open |= token != eos;
+        }
+        Ok(open)
+    }
+}
+
 impl<B: Backend> Decoder<Mat<B>> {
     /// Logits of every token of `targets`, one answer a segment of `evidence`, each token given those before it.
     /// → `[Σ len(target), v]`.
@@ -74,7 +106,7 @@ impl<B: Backend> Decoder<Mat<B>> {
         };
         let rows = Segments::equal(be, batch, 1);
         let bias = shape.bias(&self.bias, Direction::Past);
-        let mut answers = vec![Decoded::default(); batch];
+        let mut answers = Answers::new(batch, max_tokens);
         let step = |decoding: &mut Decoding<B>| {
             let mut x = be.embed(embedding, &decoding.next.token);
             for ((block, cache), memory) in self.blocks.iter().zip(&mut decoding.caches).zip(&memories) {
@@ -82,9 +114,9 @@ impl<B: Backend> Decoder<Mat<B>> {
             }
             be.predict(&be.rms_norm(&x, &self.norm, shape.eps), &self.head, &mut decoding.next);
         };
-        let goes_on = |decoding: &Decoding<B>| extend(be, &mut answers, &decoding.next, config.eos_token_id);
+        let goes_on = |decoding: &Decoding<B>| answers.extend(be, &decoding.next, config.eos_token_id);
         be.repeat(max_tokens, &mut decoding, step, goes_on)?;
-        Ok(answers)
+        Ok(answers.decoded)
     }
 }
 
@@ -178,19 +210,4 @@ pub(crate) fn drop_out_again<B: Backward>(be: &B, x: &mut Mat<B>, mask: Option<D
     if let Some(mask) = &mask {
         be.dropout(x, mask);
     }
-}
-
-/// Adds a token to each answer that has not ended; whether any goes on.
-fn extend<B: Backend>(be: &B, answers: &mut [Decoded], next: &Prediction<B>, eos: u32) -> Result<bool> {
-    let (tokens, log_probs) = (be.download(&next.token)?, be.download(&next.log_prob)?);
-    let mut open = false;
-    for ((answer, token), log_prob) in answers.iter_mut().zip(tokens).zip(log_probs) {
-        if answer.tokens.last() == Some(&eos) {
-            continue;
-        }
-        answer.tokens.push(token);
-        answer.log_probs.push(log_prob.to_f64());
-        open |= token != eos;
-    }
-    Ok(open)
 }

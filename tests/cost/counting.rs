@@ -83,8 +83,8 @@ impl Backend for Counting {
         self.inner.upload(host)
     }
 
-    fn download<T: Pod + Send + Sync>(&self, buf: &Buffer<T>) -> Result<Vec<T>> {
-        self.inner.download(buf)
+    fn download_to<T: Pod + Send + Sync>(&self, buf: &Buffer<T>, host: &mut Vec<T>) -> Result<()> {
+        self.inner.download_to(buf, host)
     }
 
     fn embed(&self, table: &Mat<Self>, ids: &Buffer<u32>) -> Mat<Self> {
@@ -203,7 +203,7 @@ impl Backend for Counting {
 
     fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
         self.count(&[x.rows, head.rows, head.cols]);
-        let mut found = Prediction::certain(&self.inner, Vec::new());
+        let mut found = Prediction::certain(&self.inner, vec![0; x.rows]);
         self.inner.predict(&mat(x), &mat(head), &mut found);
         (next.token, next.log_prob) = (found.token, found.log_prob);
     }

@@ -68,10 +68,10 @@ pub(super) fn product(sums: &Block<i32>, rows: &[f32], outputs: &[f32; SIDE], y:
 
 /// [`int8::panel`](super::int8::panel).
 #[target_feature(enable = "avx512f")]
-pub(super) fn int8_panel(x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut Vec<f32>) {
-    for (r, row) in x.chunks_exact(inner).enumerate() {
+pub(super) fn int8_panel(x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut [f32]) {
+    for (r, (row, place)) in x.chunks_exact(inner).zip(scales).enumerate() {
         let (scale, inverse) = scale_of(largest(row));
-        scales.push(scale);
+        *place = scale;
         for (s, slab) in slabs.iter_mut().enumerate() {
             for (i, words) in slab[r].0.chunks_exact_mut(4).enumerate() {
                 let x = _mm512_castsi512_ps(load_some(row, (4 * s + i) * WORDS));

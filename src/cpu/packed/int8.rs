@@ -81,11 +81,11 @@ pub(super) fn unpack(packed: &Packed, Scales { scales, .. }: &Scales, w: &mut [f
     super::unpack(packed, w, |output, q: i8| f32::from(q) * scales[output]);
 }
 
-/// Rounds up to 32 rows to a panel of slabs; adds what a value of 1 stands for in each to `scales`.
-pub(super) fn panel(x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut Vec<f32>) {
-    for (r, row) in x.chunks_exact(inner).enumerate() {
+/// Rounds up to 32 rows to a panel of slabs; what a value of 1 stands for in each goes to `scales`.
+pub(super) fn panel(x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut [f32]) {
+    for (r, (row, place)) in x.chunks_exact(inner).zip(scales).enumerate() {
         let (scale, inverse) = scale(row);
-        scales.push(scale);
+        *place = scale;
         for (values, slab) in row.chunks(LEN).zip(&mut *slabs) {
             let mut bytes = [ZERO_POINT; LEN];
             bytes.iter_mut().zip(values).for_each(|(byte, &x)| *byte ^= rounded(x, inverse));

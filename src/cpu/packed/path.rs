@@ -66,11 +66,11 @@ impl Path {
     }
 
     /// Rounds rows `[n, inner]` to 8 bits, 32 of them a panel; → their slabs and scales.
-    pub(super) fn int8_rows(self, x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut Vec<f32>) {
+    pub(super) fn int8_rows(self, x: &[f32], inner: usize, slabs: &mut [Slab], scales: &mut [f32]) {
         self.check();
         let len = slabs_of::<u8>(inner);
-        scales.clear();
-        for (x, slabs) in x.chunks(SIDE * inner).zip(slabs.chunks_exact_mut(len)) {
+        let panels = slabs.chunks_exact_mut(len).zip(scales.chunks_mut(SIDE));
+        for (x, (slabs, scales)) in x.chunks(SIDE * inner).zip(panels) {
             widest!(self, avx512::int8_panel(x, inner, slabs, scales), int8::panel(x, inner, slabs, scales));
         }
     }

@@ -1,7 +1,5 @@
 //! Products of rows with packed weights, and what is done with them while they are in the cache.
 
-use std::cell::RefCell;
-
 use half::bf16;
 use rayon::prelude::*;
 
@@ -12,6 +10,7 @@ use crate::cpu::geglu::gelu;
 use crate::cpu::linear::FEW_ROWS;
 use crate::cpu::real::vectorised;
 use crate::cpu::rounded::round;
+use crate::cpu::scratch::scratch;
 
 /// What becomes of the products.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,18 +39,6 @@ pub(in crate::cpu) fn covers(packing: Packing, rows: usize, path: Path) -> bool 
 
 /// Weights below which a task of a few rows is not worth handing out.
 pub(super) const LEAST: usize = 1 << 15;
-
-/// Memory that a thread uses again.
-#[derive(Default)]
-struct Scratch {
-    slabs: Vec<Slab>,
-    scales: Vec<f32>,
-    blocks: Vec<f32>,
-}
-
-thread_local! {
-    static SCRATCH: RefCell<Scratch> = RefCell::default();
-}
 
 /// Rows as the instructions want them.
 #[derive(Clone, Copy)]
@@ -146,8 +133,8 @@ impl Family<'_> {
         }
     }
 
-    /// Rows in the form that the path wants.
-    fn prepared<'a>(&self, x: &'a [f32], slabs_of: &'a mut Vec<Slab>, scales: &'a mut Vec<f32>) -> Rows<'a> {
+    /// Calls `body` with rows in the form that the path wants.
+    fn with_prepared(&self, x: &[f32], body: impl FnOnce(Rows<'_>)) {
         let inner = self.weights[0].inner;
         let rows = x.len() / inner;
         let panels = rows.div_ceil(SIDE);
@@ -158,38 +145,38 @@ impl Family<'_> {
             Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => 0,
             Packing::Bf16 => panels * slabs::<u16>(inner) * PARTS,
         };
-        if slabs_of.len() < len {
-            slabs_of.resize(len, bytemuck::Zeroable::zeroed());
-        }
-        let slabs = &mut slabs_of[..len];
-        match self.weights[0].packing() {
-            Packing::F32 => {}
-            Packing::Int8 => self.path.int8_rows(x, inner, slabs, scales),
-            Packing::Bf16 => self.path.bf16_rows(x, inner, slabs),
-        }
-        Rows { x, inner, slabs, scales }
+        scratch(len, |slabs: &mut [Slab]| match self.weights[0].packing() {
+            Packing::F32 => body(Rows { x, inner, slabs, scales: &[] }),
+            Packing::Int8 => scratch(rows, |scales| {
+                self.path.int8_rows(x, inner, slabs, scales);
+                body(Rows { x, inner, slabs, scales });
+            }),
+            Packing::Bf16 => {
+                self.path.bf16_rows(x, inner, slabs);
+                body(Rows { x, inner, slabs, scales: &[] });
+            }
+        });
     }
 
     /// At most 32 rows: the weights are the traffic, each is read once, and tasks are panels.
     fn few<Y>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y])) {
         let (outputs, inner) = (self.weights[0].outputs, self.weights[0].inner);
         let (panels, size) = (self.weights[0].panels(), rows * SIDE);
-        // Taken, not borrowed: while this thread waits for others it may do another product.
-        let mut scratch = SCRATCH.take();
-        scratch.blocks.resize(ys.len() * panels * size, 0.0);
-        let prepared = self.prepared(self.x, &mut scratch.slabs, &mut scratch.scales);
-        let blocks = scratch.blocks.par_chunks_mut(size).enumerate().with_min_len(1 + LEAST / (SIDE * inner));
-        blocks.for_each_init(
-            || Workbench::new(self.path),
-            |bench, (i, block)| {
-                self.block(i / panels, i % panels, prepared, bench);
-                block.copy_from_slice(&bench.product[..size]);
-            },
-        );
-        for (i, block) in scratch.blocks.chunks_exact(size).enumerate() {
-            put((block, SIDE), i % panels * SIDE, outputs, ys[i / panels], &to);
-        }
-        SCRATCH.set(scratch);
+        scratch(ys.len() * panels * size, |blocks: &mut [f32]| {
+            self.with_prepared(self.x, |prepared| {
+                let tasks = blocks.par_chunks_mut(size).enumerate().with_min_len(1 + LEAST / (SIDE * inner));
+                tasks.for_each_init(
+                    || Workbench::new(self.path),
+                    |bench, (i, block)| {
+                        self.block(i / panels, i % panels, prepared, bench);
+                        block.copy_from_slice(&bench.product[..size]);
+                    },
+                );
+            });
+            for (i, block) in blocks.chunks_exact(size).enumerate() {
+                put((block, SIDE), i % panels * SIDE, outputs, ys[i / panels], &to);
+            }
+        });
     }
 
     /// Many rows: each task has some and multiplies them by all weights, while they are in its cache.
@@ -201,20 +188,20 @@ impl Family<'_> {
         let mut of_all = || strips.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
         let tasks: Vec<_> = self.x.chunks(strip * inner).map(|x| (x, of_all())).collect();
         tasks.into_par_iter().for_each(|(x, mut ys)| {
-            let Scratch { mut slabs, mut scales, mut blocks } = SCRATCH.take();
-            let prepared = self.prepared(x, &mut slabs, &mut scales);
             let mut bench = Workbench::new(self.path);
-            blocks.resize(ys[0].len(), 0.0);
-            for (i, y) in ys.iter_mut().enumerate() {
-                for panel in 0..self.weights[i].panels() {
-                    for (part, rows) in blocks.chunks_mut(SIDE * outputs).enumerate() {
-                        self.block(i, panel, prepared.panel(part), &mut bench);
-                        put((&bench.product, SIDE), panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
+            scratch(ys[0].len(), |blocks: &mut [f32]| {
+                self.with_prepared(x, |prepared| {
+                    for (i, y) in ys.iter_mut().enumerate() {
+                        for panel in 0..self.weights[i].panels() {
+                            for (part, rows) in blocks.chunks_mut(SIDE * outputs).enumerate() {
+                                self.block(i, panel, prepared.panel(part), &mut bench);
+                                put((&bench.product, SIDE), panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
+                            }
+                        }
+                        to(blocks, y);
                     }
-                }
-                to(&blocks, y);
-            }
-            SCRATCH.set(Scratch { slabs, scales, blocks });
+                });
+            });
         });
     }
 

@@ -3,10 +3,11 @@
 use rayon::prelude::*;
 
 use super::product::{LEAST, gate, put};
-use super::{Family, Finish, Line, Packed, Values};
+use super::{Family, Finish, Packed, Values};
 use crate::cpu::linear::{FEW_ROWS, Into};
-use crate::cpu::panels::{HEIGHT, Panels, Rows, resize, within};
+use crate::cpu::panels::{HEIGHT, Panels, Rows, within};
 use crate::cpu::real::vectorised;
+use crate::cpu::scratch::scratch;
 
 /// The part of the inner dimension whose rows and weights stay in the second-level cache, and mostly in the first.
 const DEPTH: usize = 256;
@@ -111,17 +112,18 @@ impl Packed {
 }
 
 impl Family<'_> {
-    /// The block of result `i` at a panel, to `y`. The scratch is for what gates it.
-    fn single_block(&self, i: usize, panel: usize, x: &[f32], scratch: &mut Vec<Line>, y: &mut [f32]) {
+    /// The block of result `i` at a panel, to `y`.
+    fn single_block(&self, i: usize, panel: usize, x: &[f32], y: &mut [f32]) {
         let inner = self.weights[0].inner;
         // Of all rows, not of these.
         let of_few = self.x.len() / inner <= FEW_ROWS;
         let product = |w: &Packed, y: &mut [f32]| w.single().product(panel, x, inner, of_few, y);
         product(self.weights[i], y);
         if self.finish == Finish::Gate {
-            let gates = resize(scratch, y.len());
-            product(self.weights[i + 1], gates);
-            vectorised!(gate(y, gates));
+            scratch(y.len(), |gates| {
+                product(self.weights[i + 1], gates);
+                vectorised!(gate(y, gates));
+            });
         }
     }
 
@@ -129,15 +131,13 @@ impl Family<'_> {
     pub(super) fn few_singles<Y>(&self, rows: usize, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y])) {
         let w = self.weights[0];
         let (panels, width) = (w.panels(), w.width());
-        let mut blocks = Vec::new();
-        let blocks = resize(&mut blocks, ys.len() * panels * rows * width);
-        let tasks = blocks.par_chunks_mut(rows * width).enumerate().with_min_len(1 + LEAST / (width * w.inner));
-        tasks.for_each_init(Vec::new, |scratch, (i, block)| {
-            self.single_block(i / panels, i % panels, self.x, scratch, block);
+        scratch(ys.len() * panels * rows * width, |blocks: &mut [f32]| {
+            let tasks = blocks.par_chunks_mut(rows * width).enumerate().with_min_len(1 + LEAST / (width * w.inner));
+            tasks.for_each(|(i, block)| self.single_block(i / panels, i % panels, self.x, block));
+            for (i, block) in blocks.chunks_exact(rows * width).enumerate() {
+                put((block, width), i % panels * width, w.outputs, ys[i / panels], &to);
+            }
         });
-        for (i, block) in blocks.chunks_exact(rows * width).enumerate() {
-            put((block, width), i % panels * width, w.outputs, ys[i / panels], &to);
-        }
     }
 
     /// Many rows: each task has some and multiplies them by all weights, while they are in its cache.
@@ -149,17 +149,15 @@ impl Family<'_> {
         let mut strips: Vec<_> = ys.iter_mut().map(|y| y.chunks_mut(strip * w.outputs)).collect();
         let mut of_all = || strips.iter_mut().filter_map(Iterator::next).collect::<Vec<_>>();
         let tasks: Vec<_> = self.x.chunks(strip * w.inner).map(|x| (x, of_all())).collect();
-        tasks.into_par_iter().with_max_len(1).for_each_init(
-            || (Vec::new(), Vec::new()),
-            |(block, scratch), (x, mut ys)| {
-                let block = resize(block, x.len() / w.inner * width);
+        tasks.into_par_iter().with_max_len(1).for_each(|(x, mut ys)| {
+            scratch(x.len() / w.inner * width, |block: &mut [f32]| {
                 for (i, y) in ys.iter_mut().enumerate() {
                     for panel in 0..panels {
-                        self.single_block(i, panel, x, scratch, block);
+                        self.single_block(i, panel, x, block);
                         put((block, width), panel * width, w.outputs, y, &to);
                     }
                 }
-            },
-        );
+            });
+        });
     }
 }
