@@ -21,6 +21,7 @@ mod gather;
 mod geglu;
 mod join;
 mod linear;
+mod operations;
 mod packed;
 mod panels;
 mod places;
@@ -98,10 +99,10 @@ impl<T: Real> Cpu<T> {
 
     /// `y = x·Wᵀ` in `T`; where the weight is packed, with what it stands for.
     fn product(&self, x: &Mat<Self>, w: &Mat<Self>, y: &mut Mat<Self>) {
-        let Some(packed) = w.buf.packed() else { return linear::linear(x, w, y) };
+        let Some(packed) = w.buf.packed() else { return T::linear(x, w, y) };
         let mut wide = self.alloc(w.rows, w.cols);
         packed.unpack(singles_mut(&mut wide.buf));
-        linear::linear(x, &wide, y);
+        T::linear(x, &wide, y);
     }
 }
 
@@ -149,14 +150,14 @@ impl<T: Real> Backend for Cpu<T> {
 
     fn embed(&self, table: &Mat<Self>, ids: &Buffer<u32>) -> Mat<Self> {
         let mut y = self.alloc(ids.len(), table.cols);
-        embed::embed(table, ids, &mut y);
+        T::embed(table, ids, &mut y);
         y
     }
 
     fn rms_norm(&self, x: &Mat<Self>, g: &Mat<Self>, eps: f64) -> Mat<Self> {
         assert_eq!((g.rows, g.cols), (1, x.cols), "rms_norm: scale");
         let mut y = self.alloc(x.rows, x.cols);
-        rms_norm::rms_norm(x, g, eps, &mut y);
+        T::rms_norm(x, g, eps, &mut y);
         y
     }
 
@@ -197,14 +198,14 @@ impl<T: Real> Backend for Cpu<T> {
         let mut a = self.alloc(x.rows, w_0.rows);
         if !linear::packed(x, [w_0, w_1], Finish::Gate, [&mut a]) {
             self.product(x, w_0, &mut a);
-            geglu::gate(&mut a, &self.linear(x, w_1));
+            T::gate(&mut a, &self.linear(x, w_1));
         }
         a
     }
 
     fn linear_relu(&self, x: &Mat<Self>, w: &Mat<Self>) -> Mat<Self> {
         let mut a = self.linear(x, w);
-        geglu::relu(&mut a);
+        T::relu(&mut a);
         a
     }
 
@@ -212,7 +213,7 @@ impl<T: Real> Backend for Cpu<T> {
         a.check();
         let mut o = self.alloc(a.q.rows, a.q.cols);
         if a.rows.longest <= 1 && a.bias.is_none() && a.dropout.is_none() {
-            decode_attention::cross(&a, &mut o);
+            T::attention_of_single_rows(&a, &mut o);
         } else {
             let wide = [a.k, a.v].map(|x| self.widened(x));
             let [k, v] = wide.each_ref().map(Option::as_ref);
@@ -220,7 +221,7 @@ impl<T: Real> Backend for Cpu<T> {
             let of_encoder = matches!(a.bias, Some(Bias { direction: Direction::Both, .. }));
             let rounded = self.packing == Some(Packing::Int8) && of_encoder;
             let precision = if rounded { Precision::Rounded } else { Precision::Full };
-            attention::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, precision, &mut o, None);
+            T::attention(&Attend { k: k.unwrap_or(a.k), v: v.unwrap_or(a.v), ..a }, precision, &mut o, None);
         }
         o
     }
@@ -233,55 +234,55 @@ impl<T: Real> Backend for Cpu<T> {
     fn decode_attention(&self, newest: Newest<'_, Self>, cache: &mut Cache<Self>, bias: Bias<'_, Self>) -> Mat<Self> {
         assert_eq!(bias.direction, Direction::Past, "decoding looks back");
         let mut o = self.alloc(newest.q.rows, newest.q.cols);
-        decode_attention::newest(&newest, cache, bias, &mut o);
+        T::decode_attention(&newest, cache, bias, &mut o);
         o
     }
 
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Buffer<T> {
         let mut s = self.alloc(rows.count, 1).buf;
-        score::score(x, rows, &scorer, &mut s);
+        T::score(x, rows, &scorer, &mut s);
         s
     }
 
     fn mean_pool(&self, x: &Mat<Self>, rows: &Segments<Self>) -> Mat<Self> {
         let mut y = self.alloc(rows.count, x.cols);
-        score::mean_pool(x, rows, &mut y);
+        T::mean_pool(x, rows, &mut y);
         y
     }
 
     fn top_m(&self, scores: &Buffer<T>, groups: &Segments<Self>, m: usize) -> Selection<Self> {
-        top_m::top_m(self, scores, groups, m)
+        T::top_m(self, scores, groups, m)
     }
 
     fn gather(&self, x: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>) -> (Mat<Self>, Segments<Self>) {
-        let kept = gather::kept(self, rows, chosen);
+        let kept = T::kept(self, rows, chosen);
         let mut y = self.alloc(kept.capacity, x.cols);
-        gather::gather(x, rows, chosen, &kept, &mut y);
+        T::gather(x, rows, chosen, &kept, &mut y);
         (y, kept)
     }
 
     fn merge(&self, rows: &Segments<Self>, groups: &Segments<Self>) -> Segments<Self> {
-        gather::merge(self, rows, groups)
+        T::merge(self, rows, groups)
     }
 
     fn join(&self, j: Join<'_, Self>) -> (Mat<Self>, Segments<Self>) {
-        let joined = join::joined(self, &j);
+        let joined = T::joined(self, &j);
         let mut y = self.alloc(joined.capacity, j.question.cols);
-        join::join(&j, &joined, &mut y);
+        T::join(&j, &joined, &mut y);
         (y, joined)
     }
 
     fn dequantise(&self, width: usize, stored: &[Stored<'_>]) -> Mat<Self> {
         let mut y = self.alloc(join::stored_rows(width, stored), width);
-        join::dequantise(width, stored, &mut y);
+        T::dequantise(width, stored, &mut y);
         y
     }
 
     fn predict(&self, x: &Mat<Self>, head: &Mat<Self>, next: &mut Prediction<Self>) {
-        predict::predict(&self.linear(x, head), next);
+        T::predict(&self.linear(x, head), next);
     }
 
     fn log_prob(&self, logits: &Mat<Self>, target: &Buffer<u32>) -> Buffer<T> {
-        predict::log_prob(logits, target)
+        T::log_prob(logits, target)
     }
 }

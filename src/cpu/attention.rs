@@ -113,7 +113,7 @@ struct Task {
 
 /// How exact the products of attention have to be.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Precision {
+pub enum Precision {
     /// As exact as their type.
     Full,
     /// Of operands in bf16, where there are matrix instructions.

@@ -2,10 +2,7 @@
 
 use anyhow::Result;
 
-use super::{
-    Buffer, Cpu, Precision, Real, adafactor, attention, attention_bwd, cross_entropy, distill, dropout, elementwise,
-    embed, gather, geglu, join, linear, rms_norm, score,
-};
+use super::{Buffer, Cpu, Precision, Real, elementwise};
 use crate::backend::{
     AdafactorState, AdafactorStep, Attend, AttendGrad, Attended, Backward, Distill, Dropout, Grad, Join, Mat, Scorer,
     ScorerGrad, Segments, Selection,
@@ -14,13 +11,13 @@ use crate::backend::{
 impl<T: Real> Backward for Cpu<T> {
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self> {
         let mut y = self.alloc(rows, cols);
-        elementwise::fill(&mut y.buf, T::ZERO);
+        T::fill(&mut y.buf, T::ZERO);
         y
     }
 
     fn copy(&self, x: &Mat<Self>) -> Mat<Self> {
         let mut y = self.alloc(x.rows, x.cols);
-        elementwise::copy(&x.buf, &mut y.buf);
+        T::copy(&x.buf, &mut y.buf);
         y
     }
 
@@ -29,15 +26,15 @@ impl<T: Real> Backward for Cpu<T> {
     }
 
     fn clear(&self, grad: &mut Grad<Self>) {
-        elementwise::fill(&mut grad.buf, T::ZERO);
+        T::fill(&mut grad.buf, T::ZERO);
     }
 
     fn dropout(&self, x: &mut Mat<Self>, mask: &Dropout) {
-        dropout::dropout(x, mask);
+        T::dropout(x, mask);
     }
 
     fn embed_bwd(&self, dy: &Mat<Self>, ids: &Buffer<u32>, dtable: &mut Grad<Self>) {
-        embed::embed_bwd(dy, ids, dtable);
+        T::embed_bwd(dy, ids, dtable);
     }
 
     fn rms_norm_bwd(
@@ -47,32 +44,32 @@ impl<T: Real> Backward for Cpu<T> {
         dg: &mut Grad<Self>,
         dx: &mut Mat<Self>,
     ) {
-        rms_norm::rms_norm_bwd(dy, normed, dg, dx);
+        T::rms_norm_bwd(dy, normed, dg, dx);
     }
 
     fn linear_bwd(&self, dy: &Mat<Self>, x: &Mat<Self>, w: &Mat<Self>, dw: &mut Grad<Self>) -> Mat<Self> {
-        linear::linear_dw(dy, x, dw);
+        T::linear_dw(dy, x, dw);
         let mut dx = self.alloc(dy.rows, w.cols);
-        linear::linear_dx(dy, w, &mut dx);
+        T::linear_dx(dy, w, &mut dx);
         dx
     }
 
     fn gate(&self, a: &Mat<Self>, b: &Mat<Self>) -> Mat<Self> {
         let mut h = self.alloc(a.rows, a.cols);
-        geglu::gated(a, b, &mut h);
+        T::gated(a, b, &mut h);
         h
     }
 
     fn gate_bwd(&self, dh: &Mat<Self>, a: &Mat<Self>, b: &Mat<Self>) -> (Mat<Self>, Mat<Self>) {
         let [mut da, mut db] = [(); 2].map(|()| self.alloc(a.rows, a.cols));
-        geglu::gate_bwd(dh, (a, b), (&mut da, &mut db));
+        T::gate_bwd(dh, (a, b), (&mut da, &mut db));
         (da, db)
     }
 
     fn attention_saved(&self, a: Attend<'_, Self>) -> Attended<Self> {
         a.check();
         let (mut o, Mat { rows, cols, mut buf }) = (self.alloc(a.q.rows, a.q.cols), self.alloc(a.q.rows, a.heads));
-        attention::attention(&a, Precision::Full, &mut o, Some(&mut buf));
+        T::attention(&a, Precision::Full, &mut o, Some(&mut buf));
         Attended { o, log_sum: Grad { rows, cols, buf } }
     }
 
@@ -86,7 +83,7 @@ impl<T: Real> Backward for Cpu<T> {
         a.check();
         let [dq, dk, dv] = [a.q, a.k, a.v].map(|x| self.alloc(x.rows, x.cols));
         let mut grad = AttendGrad { dq, dk, dv };
-        attention_bwd::attention_bwd(&a, (saved, d_o), &mut grad, dtable);
+        T::attention_bwd(&a, (saved, d_o), &mut grad, dtable);
         grad
     }
 
@@ -97,35 +94,35 @@ impl<T: Real> Backward for Cpu<T> {
         dscorer: ScorerGrad<'_, Self>,
         dx: &mut Mat<Self>,
     ) {
-        score::score_bwd(ds, scored, dscorer, dx);
+        T::score_bwd(ds, scored, dscorer, dx);
     }
 
     fn gather_bwd(&self, dy: &Mat<Self>, rows: &Segments<Self>, chosen: &Selection<Self>, dx: &mut Mat<Self>) {
-        gather::gather_bwd(dy, rows, chosen, dx);
+        T::gather_bwd(dy, rows, chosen, dx);
     }
 
     fn join_bwd(&self, dy: &Mat<Self>, j: &Join<'_, Self>) -> (Mat<Self>, Mat<Self>) {
         let [mut dquestion, mut dpassage] = [j.question, j.passage].map(|x| self.alloc(x.rows, x.cols));
-        join::join_bwd(dy, j, (&mut dquestion, &mut dpassage));
+        T::join_bwd(dy, j, (&mut dquestion, &mut dpassage));
         (dquestion, dpassage)
     }
 
     fn cross_entropy(&self, mut logits: Mat<Self>, target: &Buffer<u32>, scale: f64) -> (Buffer<T>, Mat<Self>) {
-        let log_probs = cross_entropy::cross_entropy(&mut logits, target, scale);
+        let log_probs = T::cross_entropy(&mut logits, target, scale);
         (log_probs, logits)
     }
 
     fn distill(&self, d: Distill<'_, Self>) -> (Buffer<T>, Buffer<T>) {
         let mut dscores = self.alloc(d.scores.len(), 1).buf;
-        let losses = distill::distill(&d, &mut dscores);
+        let losses = T::distill(&d, &mut dscores);
         (losses, dscores)
     }
 
     fn square_sum(&self, grads: &[&Grad<Self>]) -> Result<f64> {
-        Ok(grads.iter().map(|grad| elementwise::square_sum(&grad.buf)).sum())
+        Ok(grads.iter().map(|grad| T::square_sum(&grad.buf)).sum())
     }
 
     fn adafactor(&self, w: &mut Mat<Self>, grad: &Grad<Self>, state: &mut AdafactorState<Self>, step: AdafactorStep) {
-        adafactor::adafactor(w, grad, &mut state.moments, step);
+        T::adafactor(w, grad, &mut state.moments, step);
     }
 }

@@ -6,6 +6,7 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use super::operations::Operations;
 use super::rounded::Stored;
 use crate::backend::Element;
 
@@ -22,6 +23,7 @@ pub trait Real:
     + AddAssign
     + MulAssign
     + Sum
+    + Operations
 {
     /// As people write it.
     const NAME: &'static str;

@@ -63,7 +63,13 @@ fn loss(reader: &Reader<Machine>, batch: &Batch, pass: &Pass) -> f64 {
 
 /// Holds `⟨gradient, direction⟩` of each parameter that `which` names against the central difference along a random
 /// direction; returns how many of those gradients were not 0.
-fn check(reader: &mut Reader<Machine>, pass: &Pass, which: impl Fn(&str) -> bool) -> usize {
+fn check(reader: &mut Reader<Machine>, pass: &Pass, which: impl Fn(&str) -> bool + Send) -> usize {
+    // These operations are so small that threads would do nothing but wait for each other.
+    let alone = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    alone.install(|| check_here(reader, pass, which))
+}
+
+fn check_here(reader: &mut Reader<Machine>, pass: &Pass, which: impl Fn(&str) -> bool) -> usize {
     let (step, batch) = (1e-5, Batch::new());
     let names: Vec<String> =
         Weights::spec(&reader.config, &reader.glimmer).leaves().iter().map(|s| s.name.clone()).collect();
