@@ -88,7 +88,7 @@ operations! {
         = score::score;
     fn score_bwd(
         ds: &[Self],
-        scored: (&Mat<Cpu<Self>>, &Segments<Cpu<Self>>, Scorer<'_, Cpu<Self>>),
+        scored: score::Scored<'_, Self>,
         dscorer: ScorerGrad<'_, Cpu<Self>>,
         dx: &mut Mat<Cpu<Self>>
     ) = score::score_bwd;

@@ -43,7 +43,7 @@ struct Share<T> {
 }
 
 /// The operands of `score`.
-type Scored<'a, T> = (&'a Mat<Cpu<T>>, &'a Segments<Cpu<T>>, Scorer<'a, Cpu<T>>);
+pub(super) type Scored<'a, T> = (&'a Mat<Cpu<T>>, &'a Segments<Cpu<T>>, Scorer<'a, Cpu<T>>);
 
 pub(super) fn score_bwd<T: Real>(
     ds: &[T],
