@@ -1,6 +1,7 @@
 """README's tables of times, from what the programs wrote down.
 
     cargo bench --bench end_to_end -- base && cp target/bench/end_to_end.* docs/measured/
+    cargo bench --bench end_to_end -- "large, readers" && cp target/bench/end_to_end.json docs/measured/end_to_end_large.json
     target/peers/venv/bin/python scripts/peers/compare.py --json docs/measured/peers.json
     python scripts/tables.py
 
@@ -35,7 +36,7 @@ def peers(size):
 
 
 def on_cpu(size):
-    machines = json.loads((MEASURED / "end_to_end.json").read_text())
+    machines = [m for file in MEASURED.glob("end_to_end*.json") for m in json.loads(file.read_text())]
     [measured] = [m["measured"] for m in machines if m["size"] == size and m["machine"].startswith("cpu")]
     return measured
 
@@ -78,6 +79,7 @@ TABLES = {
     "peers small": lambda: peers("small"),
     "peers base": lambda: peers("base"),
     "readers base": lambda: readers("base"),
+    "readers large": lambda: readers("large"),
     "sweeps base": lambda: sweeps("base"),
 }
 
