@@ -231,8 +231,7 @@ mod tests {
         assert_eq!(idle(), 2 + 150, "more was lent at once than before");
         held(&[3 * GRAIN; 200]);
         let inventory = shelf.inventory();
-        assert_eq!((inventory.lent, inventory.most_lent), (0, 600 * GRAIN));
-        assert!(inventory.idle_len <= 900 * GRAIN);
+        assert_eq!((inventory.lent, inventory.idle_len, inventory.most_lent), (0, 900 * GRAIN, 600 * GRAIN));
     }
 
     /// Of the sizes of T5.1.1-base.
