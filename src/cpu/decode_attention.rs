@@ -23,10 +23,11 @@ pub(super) fn cross<T: Real>(a: &Attend<'_, Cpu<T>>, o: &mut Mat<Cpu<T>>) {
         let segment = a.rows.offsets.partition_point(|&first| first as usize <= row) - 1;
         a.cols.offsets[segment] as usize..a.cols.offsets[segment + 1] as usize
     };
+    let rows = a.rows.offsets[a.rows.count] as usize;
     let (q, heads, bias) = (a.q, a.heads, None);
     match (a.k.buf.rounded(), a.v.buf.rounded()) {
-        (Some(k), Some(v)) => Decode { q, k, v, heads, bias }.run(keys, o),
-        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, bias }.run(keys, o),
+        (Some(k), Some(v)) => Decode { q, k, v, heads, bias }.run(rows, keys, o),
+        _ => Decode { q, k: &a.k.buf[..], v: &a.v.buf[..], heads, bias }.run(rows, keys, o),
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn newest<T: Real>(
             }
         }
         let (q, heads, bias) = (newest.q, table.cols, Some(&*bias));
-        Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads, bias }.run(keys, o);
+        Decode { q, k: &cache.k.buf[..], v: &cache.v.buf[..], heads, bias }.run(q.rows, keys, o);
     });
 }
 
@@ -84,9 +85,9 @@ struct Part<P> {
 }
 
 impl<T: Real, S: Stored<T>> Decode<'_, T, S> {
-    /// Row `i` of `q` attends to the keys `keys(i)`.
-    fn run(&self, keys: impl Fn(usize) -> Range<usize> + Sync, o: &mut Mat<Cpu<T>>) {
-        let (rows, width) = (self.q.rows, self.q.cols);
+    /// Row `i` of the first `rows` of `q` attends to the keys `keys(i)`.
+    fn run(&self, rows: usize, keys: impl Fn(usize) -> Range<usize> + Sync, o: &mut Mat<Cpu<T>>) {
+        let width = self.q.cols;
         let most = (0..rows).map(|row| keys(row).len()).max().unwrap_or(0).div_ceil(PART).max(1);
         let size = 2 * self.heads + width;
         scratch(rows * most * size, |parts: &mut [T]| {

@@ -138,24 +138,21 @@ impl Family<'_> {
         let inner = self.weights[0].inner;
         let rows = x.len() / inner;
         let panels = rows.div_ceil(SIDE);
-        let len = match self.weights[0].packing() {
-            Packing::F32 => 0,
-            Packing::Int8 => panels * slabs::<u8>(inner),
-            // Of all rows, not of these: what is computed must not depend on how they are shared out.
-            Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => 0,
-            Packing::Bf16 => panels * slabs::<u16>(inner) * PARTS,
-        };
-        scratch(len, |slabs: &mut [Slab]| match self.weights[0].packing() {
-            Packing::F32 => body(Rows { x, inner, slabs, scales: &[] }),
-            Packing::Int8 => scratch(rows, |scales| {
-                self.path.int8_rows(x, inner, slabs, scales);
-                body(Rows { x, inner, slabs, scales });
+        match self.weights[0].packing() {
+            Packing::F32 => unreachable!("products in f32 are of other blocks"),
+            Packing::Int8 => scratch(panels * slabs::<u8>(inner), |slabs: &mut [Slab]| {
+                scratch(rows, |scales| {
+                    self.path.int8_rows(x, inner, slabs, scales);
+                    body(Rows { x, inner, slabs, scales });
+                });
             }),
-            Packing::Bf16 => {
+            // Of all rows, not of these: what is computed must not depend on how they are shared out.
+            Packing::Bf16 if self.x.len() / inner <= FEW_ROWS => body(Rows { x, inner, slabs: &[], scales: &[] }),
+            Packing::Bf16 => scratch(panels * slabs::<u16>(inner) * PARTS, |slabs: &mut [Slab]| {
                 self.path.bf16_rows(x, inner, slabs);
                 body(Rows { x, inner, slabs, scales: &[] });
-            }
-        });
+            }),
+        }
     }
 
     /// At most 32 rows: the weights are the traffic, each is read once, and tasks are panels.
