@@ -42,12 +42,11 @@ fn losses(world: &World, output: &str) -> Vec<f64> {
 }
 
 /// Runs so many steps on the CPU in f32, and on the device, and compares the losses of so many steps `together`.
-fn follows_the_cpu<E: Float>(steps: u64, together: usize, bound: f64) {
-    let world = World::new();
-    let settings = settings(&world, steps);
-    run(Cpu::<f32>::default(), &world, &settings, "cpu");
-    run(emulated::machine::<E>(), &world, &settings, "device");
-    let (wanted, found) = (losses(&world, "cpu"), losses(&world, "device"));
+fn follows_the_cpu<E: Float>(world: &World, settings: &Settings, together: usize, bound: f64) {
+    run(Cpu::<f32>::default(), world, settings, "cpu");
+    run(emulated::machine::<E>(), world, settings, "device");
+    let (wanted, found) = (losses(world, "cpu"), losses(world, "device"));
+    let steps = settings.steps;
     assert_eq!((wanted.len() as u64, found.len() as u64), (steps, steps));
     let off = |(found, wanted): (&[f64], &[f64])| found.iter().sum::<f64>() / wanted.iter().sum::<f64>() - 1.0;
     let worst = found.chunks(together).zip(wanted.chunks(together)).map(|pair| off(pair).abs()).fold(0.0, f64::max);
@@ -57,25 +56,41 @@ fn follows_the_cpu<E: Float>(steps: u64, together: usize, bound: f64) {
 
 #[test]
 fn in_f32_the_device_follows_the_cpu() {
-    follows_the_cpu::<f32>(4, 1, 1e-4);
+    let world = World::new();
+    follows_the_cpu::<f32>(&world, &settings(&world, 4), 1, 1e-4);
 }
 
+/// What weights in bf16 lack, for which the steps would be too small, is saved too.
 #[test]
-fn in_bf16_the_device_follows_the_cpu() {
-    follows_the_cpu::<bf16>(4, 1, 1e-2);
+fn in_bf16_the_device_follows_the_cpu_and_goes_on_bit_for_bit() {
+    let world = World::new();
+    let whole = settings(&world, 4);
+    follows_the_cpu::<bf16>(&world, &whole, 1, 1e-2);
+    for steps in [2, 4] {
+        run(emulated::machine::<bf16>(), &world, &Settings { steps, ..whole.clone() }, "parts");
+    }
+    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
+    for file in ["model.safetensors", "optimiser.safetensors"] {
+        assert!(bytes(&format!("device/last/{file}")) == bytes(&format!("parts/last/{file}")), "{file}");
+    }
+    let plan = world.plan(Settings { steps: 5, ..whole }, "parts");
+    let error = format!("{:#}", Trainer::open(Cpu::<f32>::default(), plan).err().unwrap());
+    assert!(error.contains("precision"), "{error}");
 }
 
 #[test]
 #[ignore = "takes minutes: cargo test --test experiment -- --ignored --nocapture hundred"]
 fn in_f32_the_device_follows_the_cpu_for_a_hundred_steps() {
-    follows_the_cpu::<f32>(100, 1, 1e-4);
+    let world = World::new();
+    follows_the_cpu::<f32>(&world, &settings(&world, 100), 1, 1e-4);
 }
 
 #[test]
 #[ignore = "takes minutes: cargo test --test experiment -- --ignored --nocapture hundred"]
 fn in_bf16_the_device_follows_the_cpu_for_a_hundred_steps() {
+    let world = World::new();
     // A step has three questions, too few for each step's loss to be within a hundredth.
-    follows_the_cpu::<bf16>(100, 10, 1e-2);
+    follows_the_cpu::<bf16>(&world, &settings(&world, 100), 10, 1e-2);
 }
 
 #[test]
@@ -86,22 +101,4 @@ fn the_program_trains_on_the_machine_that_was_asked_for() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert!(ran.err.contains("machine: emulated cuda, bf16"), "{}", ran.err);
     assert_eq!(losses(&world, "run").len(), 1);
-}
-
-/// In bf16 the steps would be too small for the weights: what they lack is saved, too.
-#[test]
-fn a_run_in_bf16_goes_on_bit_for_bit() {
-    let world = World::new();
-    let whole = settings(&world, 4);
-    run(emulated::machine::<bf16>(), &world, &whole, "whole");
-    for steps in [2, 4] {
-        run(emulated::machine::<bf16>(), &world, &Settings { steps, ..whole.clone() }, "parts");
-    }
-    let bytes = |name: &str| std::fs::read(world.path(name)).unwrap();
-    for file in ["model.safetensors", "optimiser.safetensors"] {
-        assert!(bytes(&format!("whole/last/{file}")) == bytes(&format!("parts/last/{file}")), "{file}");
-    }
-    let plan = world.plan(Settings { steps: 5, ..whole }, "parts");
-    let error = format!("{:#}", Trainer::open(Cpu::<f32>::default(), plan).err().unwrap());
-    assert!(error.contains("precision"), "{error}");
 }
