@@ -4,7 +4,7 @@
 mod gemm;
 #[cfg(target_arch = "x86_64")]
 mod lanes;
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 mod tiles;
 
 use std::ops::Range;
@@ -116,7 +116,7 @@ struct Task {
 pub enum Precision {
     /// As exact as their type.
     Full,
-    /// Of operands in bf16, where there are matrix instructions.
+    /// Of operands in bf16, where the processor multiplies them faster.
     Rounded,
 }
 
@@ -129,15 +129,14 @@ pub(super) fn attention<T: Real>(
 ) {
     let distances = a.bias.as_ref().map(|bias| Distances::new(bias, a.rows.longest.max(a.cols.longest)));
     let operands = [&a.q.buf[..], &a.k.buf[..], &a.v.buf[..]];
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    #[cfg(not(target_arch = "x86_64"))]
     let _ = precision;
     #[cfg(target_arch = "x86_64")]
     if T::NAME == f32::NAME {
         let places = (singles_mut(&mut o.buf), log_sum.map(singles_mut));
         let pass = pass(a, operands.map(singles), distances.map(Distances::singles), places);
-        #[cfg(target_os = "linux")]
-        if let (Precision::Rounded, Some(simd)) = (precision, tiles::are_there()) {
-            return run(a, &pass, || tiles::Tiles::new(simd));
+        if let (Precision::Rounded, Some(best)) = (precision, tiles::Instructions::available().first()) {
+            return run(a, &pass, best.engine());
         }
         return match (pulp::x86::V4::try_new(), pulp::x86::V3::try_new()) {
             (Some(simd), _) => run(a, &pass, || lanes::Lanes::<_, 4>::new(simd)),

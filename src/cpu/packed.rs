@@ -10,7 +10,7 @@
 
 pub(super) mod amx;
 mod avx2;
-mod avx512;
+pub(super) mod avx512;
 mod bf16;
 mod int8;
 mod path;

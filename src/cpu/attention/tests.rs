@@ -111,12 +111,13 @@ fn every_engine_is_exact() {
 }
 
 /// Numbers that bf16 has are multiplied exactly, so that only the weights are rounded, each by up to a 256th of it.
-#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[cfg(target_arch = "x86_64")]
 #[test]
 fn tiles_round_weights_alone() {
-    let Some(simd) = tiles::are_there() else { return };
-    for case in cases() {
-        // What dropout keeps is larger by a third.
-        case.check("AMX", || tiles::Tiles::new(simd), 1.34 / 256.0);
+    for instructions in tiles::Instructions::available() {
+        for case in cases() {
+            // What dropout keeps is larger by a third.
+            case.check(&format!("{instructions:?}"), instructions.engine(), 1.34 / 256.0);
+        }
     }
 }

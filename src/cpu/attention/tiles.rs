@@ -1,7 +1,5 @@
-//! Attention by the matrix instructions of Intel's server processors (AMX): the operands of both products are rounded to
-//! bf16, what they add up to and the softmax between them are in f32.
-
-#![cfg(target_os = "linux")]
+//! Attention by the instructions that multiply in bf16: the operands of both products are rounded, what they add up to
+//! and the softmax between them are in f32.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -11,16 +9,66 @@ use pulp::x86::V4;
 
 use super::lanes::soften_row;
 use super::{Engine, Pass, Strip};
-use crate::cpu::packed::amx::{self, Start};
-use crate::cpu::packed::{Line, Path, SIDE, Slab, WORDS};
+use crate::cpu::linear::Into;
+use crate::cpu::packed::{Line, SIDE, Slab, WORDS, avx512};
+#[cfg(target_os = "linux")]
+use crate::cpu::packed::{Path, amx};
 use crate::cpu::transpose::{load_some, store, transposed};
 
 /// Numbers of a line.
 const LEN: usize = 2 * WORDS;
 
+/// The instructions, the fastest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Instructions {
+    /// The matrix instructions of Intel's server processors (AMX).
+    #[cfg(target_os = "linux")]
+    Matrices,
+    /// AVX-512's products of pairs.
+    Pairs,
+}
+
+impl Instructions {
+    /// All that the processor has and that are faster than f32's.
+    pub fn available() -> Vec<Self> {
+        let mut all = Vec::new();
+        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512bf16") {
+            #[cfg(target_os = "linux")]
+            all.extend((Path::best() == Path::Amx).then_some(Self::Matrices));
+            all.extend(avx512::has_quick_pairs().then_some(Self::Pairs));
+        }
+        all
+    }
+
+    /// What threads make their engines with.
+    pub fn engine(self) -> impl Fn() -> Tiles + Sync {
+        assert!(Self::available().contains(&self), "this processor has no such instructions: {self:?}");
+        let simd = V4::try_new().expect("a part of AVX-512 that is newer than these");
+        move || Tiles::new(self, simd)
+    }
+}
+
+/// What multiplies 32 rows with a panel.
+enum Products {
+    #[cfg(target_os = "linux")]
+    Matrices(amx::Tiles),
+    Pairs,
+}
+
+impl Products {
+    fn write(&self, x: &[Slab], w: &[Slab], into: Into, y: (&mut [f32], usize)) {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Matrices(tiles) => tiles.rounded_products(x, w, into, y),
+            // SAFETY: `available` has found the instructions.
+            Self::Pairs => unsafe { avx512::rounded_products(x, w, into, y) },
+        }
+    }
+}
+
 /// The keys, values, rows and weights of a tile, and its logits.
 pub(super) struct Tiles {
-    tiles: amx::Tiles,
+    products: Products,
     simd: V4,
     /// Panels of 32 keys; the inner dimension is the head's.
     k: Panels,
@@ -43,12 +91,6 @@ struct Panels {
     len: usize,
 }
 
-/// Whether the processor has the instructions, all of them.
-pub(super) fn are_there() -> Option<V4> {
-    let simd = V4::try_new()?;
-    (Path::best() == Path::Amx && is_x86_feature_detected!("avx512bf16")).then_some(simd)
-}
-
 fn resize(slabs: &mut Vec<Slab>, len: usize) -> &mut [Slab] {
     if slabs.len() < len {
         slabs.resize(len, [Line::zeroed(); SIDE]);
@@ -57,13 +99,15 @@ fn resize(slabs: &mut Vec<Slab>, len: usize) -> &mut [Slab] {
 }
 
 impl Tiles {
-    /// With what [`are_there`] has given.
-    pub fn new(simd: V4) -> Self {
-        assert!(are_there().is_some());
-        // SAFETY: the path is available, so it was permitted.
-        let tiles = unsafe { amx::Tiles::new() };
+    fn new(instructions: Instructions, simd: V4) -> Self {
+        let products = match instructions {
+            // SAFETY: the path is available, so it was permitted.
+            #[cfg(target_os = "linux")]
+            Instructions::Matrices => Products::Matrices(unsafe { amx::Tiles::new() }),
+            Instructions::Pairs => Products::Pairs,
+        };
         let (k, v) = (Panels::default(), Panels::default());
-        Self { tiles, simd, k, v, q: Vec::new(), p: Vec::new(), logits: Vec::new(), stride: 0 }
+        Self { products, simd, k, v, q: Vec::new(), p: Vec::new(), logits: Vec::new(), stride: 0 }
     }
 }
 
@@ -77,7 +121,7 @@ impl Engine<f32> for Tiles {
     fn take(&mut self, pass: &Pass<'_, f32>, head: usize, keys: Range<usize>) {
         let (count, e) = (keys.len(), pass.e);
         let at = |t: usize| pass.at(keys.start + t, head);
-        // SAFETY: `are_there` has found the instructions.
+        // SAFETY: `available` has found the instructions.
         unsafe {
             self.k.pack_columns(count, e, |t| &pass.k[at(t)..][..e]);
             self.v.pack_rows(count, e, |t| &pass.v[at(t)..][..e]);
@@ -91,13 +135,13 @@ impl Engine<f32> for Tiles {
         let q = resize(&mut self.q, self.k.len);
         for r in 0..SIDE {
             let row = if r < rows.len() { &pass.q[pass.at(rows.start + r, head)..][..pass.e] } else { &[] };
-            // SAFETY: `are_there` has found the instructions.
+            // SAFETY: `available` has found the instructions.
             unsafe { write_row(row, q, r) };
         }
         let y: &mut [f32] = bytemuck::cast_slice_mut(&mut self.logits);
         for panel in 0..count.div_ceil(SIDE) {
             let y = (&mut y[panel * SIDE..], self.stride);
-            self.tiles.rounded_products(q, self.k.panel(panel), Start::Zero, y);
+            self.products.write(q, self.k.panel(panel), Into::Fresh, y);
         }
     }
 
@@ -106,7 +150,7 @@ impl Engine<f32> for Tiles {
         let logits = &mut logits[strip.row * self.stride..][..self.stride];
         let shrink = soften_row(self.simd, logits, strip, peak, mass);
         let p = &mut self.p[..self.v.len];
-        // SAFETY: `are_there` has found the instructions.
+        // SAFETY: `available` has found the instructions.
         unsafe { write_row(logits, p, strip.row) };
         shrink
     }
@@ -116,7 +160,7 @@ impl Engine<f32> for Tiles {
         let columns = <Self as Engine<f32>>::columns(pass.e);
         for panel in 0..columns / SIDE {
             let y = (&mut values[panel * SIDE..], columns);
-            self.tiles.rounded_products(&self.p[..steps], &self.v.panel(panel)[..steps], Start::Sum, y);
+            self.products.write(&self.p[..steps], &self.v.panel(panel)[..steps], Into::Sum, y);
         }
     }
 }

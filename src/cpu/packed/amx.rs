@@ -8,6 +8,7 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::marker::PhantomData;
 
 use super::{Block, SIDE, Slab, WORDS};
+use crate::cpu::linear::Into;
 
 /// Whether the processor has the instructions and the kernel lets this process use them, which has to be asked for.
 pub(super) fn is_permitted() -> bool {
@@ -57,14 +58,6 @@ static SHAPES: Shapes = Shapes {
     row_bytes: [64, 64, 64, 64, 64, 64, 64, 64, 0, 0, 0, 0, 0, 0, 0, 0],
     rows: [16, 16, 16, 16, 16, 16, 16, 16, 0, 0, 0, 0, 0, 0, 0, 0],
 };
-
-/// What sums begin with.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::cpu) enum Start {
-    Zero,
-    /// What stands where they go.
-    Sum,
-}
 
 /// A thread's tile registers, in use until this is dropped. Threads that use none are cheaper to switch between.
 pub(in crate::cpu) struct Tiles {
@@ -179,7 +172,7 @@ impl Tiles {
 
 impl Tiles {
     /// The products in bf16 of 32 rows with a panel, added in f32, to rows of `y` that are `stride` apart.
-    pub fn rounded_products(&self, x: &[Slab], w: &[Slab], start: Start, (y, stride): (&mut [f32], usize)) {
+    pub fn rounded_products(&self, x: &[Slab], w: &[Slab], into: Into, (y, stride): (&mut [f32], usize)) {
         assert!(x.len() == w.len() && !w.is_empty(), "as many slabs of rows as of outputs");
         assert!(stride >= SIDE && (SIDE - 1) * stride + SIDE <= y.len());
         // SAFETY: the tiles are configured, as `self` says. Of both operands the loop reads `w.len()` slabs of 2 KiB. The
@@ -218,7 +211,7 @@ impl Tiles {
                 "tilestored [{y} + {y_stride}*1 + 64], tmm1",
                 "tilestored [{lower} + {y_stride}*1], tmm2",
                 "tilestored [{lower} + {y_stride}*1 + 64], tmm3",
-                is_sum = in(reg) u64::from(start == Start::Sum),
+                is_sum = in(reg) u64::from(into == Into::Sum),
                 lower = out(reg) _,
                 y = in(reg) y.as_mut_ptr(),
                 y_stride = in(reg) stride * size_of::<f32>(),

@@ -104,18 +104,30 @@ impl Family<'_> {
     /// Writes or adds to `ys`, which are as many as `finish` has.
     pub fn run(&self, ys: &mut [&mut [f32]]) {
         match self.finish {
-            Finish::Store | Finish::Gate => self.deliver(ys, |x, y| y.copy_from_slice(x)),
-            Finish::Add => self.deliver(ys, |x, y| vectorised!(add(x, y))),
+            Finish::Store | Finish::Gate => self.deliver(
+                ys,
+                #[inline(always)]
+                |x, y| y.copy_from_slice(x),
+            ),
+            Finish::Add => self.deliver(
+                ys,
+                #[inline(always)]
+                |x, y| add(x, y),
+            ),
         }
     }
 
     /// Writes to `ys` what it is rounded to.
     pub fn run_rounded(&self, ys: &mut [&mut [bf16]]) {
         assert!(self.finish != Finish::Add, "sums are not rounded");
-        self.deliver(ys, |x, y| vectorised!(round(x, y)));
+        self.deliver(
+            ys,
+            #[inline(always)]
+            |x, y| round(x, y),
+        );
     }
 
-    /// Hands the products to `to`, some columns of a row or some rows at a time, with the place where they belong.
+    /// Hands the products to `to`, some columns of a row at a time, with the place where they belong.
     fn deliver<Y: Send>(&self, ys: &mut [&mut [Y]], to: impl Fn(&[f32], &mut [Y]) + Sync) {
         let first = self.weights[0];
         let alike = |w: &&Packed| (w.outputs, w.inner, w.packing()) == (first.outputs, first.inner, first.packing());
@@ -186,18 +198,15 @@ impl Family<'_> {
         let tasks: Vec<_> = self.x.chunks(strip * inner).map(|x| (x, of_all())).collect();
         tasks.into_par_iter().for_each(|(x, mut ys)| {
             let mut bench = Workbench::new(self.path);
-            scratch(ys[0].len(), |blocks: &mut [f32]| {
-                self.with_prepared(x, |prepared| {
-                    for (i, y) in ys.iter_mut().enumerate() {
-                        for panel in 0..self.weights[i].panels() {
-                            for (part, rows) in blocks.chunks_mut(SIDE * outputs).enumerate() {
-                                self.block(i, panel, prepared.panel(part), &mut bench);
-                                put((&bench.product, SIDE), panel * SIDE, outputs, rows, |x, y| y.copy_from_slice(x));
-                            }
+            self.with_prepared(x, |prepared| {
+                for (i, y) in ys.iter_mut().enumerate() {
+                    for panel in 0..self.weights[i].panels() {
+                        for (part, rows) in y.chunks_mut(SIDE * outputs).enumerate() {
+                            self.block(i, panel, prepared.panel(part), &mut bench);
+                            put((&bench.product, SIDE), panel * SIDE, outputs, rows, &to);
                         }
-                        to(blocks, y);
                     }
-                });
+                }
             });
         });
     }
@@ -230,7 +239,9 @@ pub(super) fn gate(a: &mut [f32], b: &[f32]) {
     }
 }
 
-/// Puts a block, whose rows are `side` long, into rows, from column `col` on.
+/// Puts a block, whose rows are `side` long, into rows, from column `col` on. Most of `to`'s calls have a length that
+/// is known when it is compiled, and so no loops.
+#[inline(always)]
 pub(super) fn put<Y>(
     (block, side): (&[f32], usize),
     col: usize,
@@ -239,7 +250,14 @@ pub(super) fn put<Y>(
     to: impl Fn(&[f32], &mut [Y]),
 ) {
     let width = side.min(outputs - col);
-    for (row, block) in rows.chunks_exact_mut(outputs).zip(block.chunks_exact(side)) {
-        to(&block[..width], &mut row[col..][..width]);
-    }
+    vectorised!(for (row, block) in rows.chunks_exact_mut(outputs).zip(block.chunks_exact(side)) {
+        let (block, rest) = block[..width].as_chunks::<SIDE>();
+        let (row, behind) = row[col..][..width].as_chunks_mut::<SIDE>();
+        for (block, row) in block.iter().zip(row) {
+            to(block, row);
+        }
+        if !rest.is_empty() {
+            to(rest, behind);
+        }
+    });
 }
