@@ -14,6 +14,8 @@ pub fn train(world: &World, output: &str) -> Command {
     let mut command = Command::new(example("train"));
     command.arg("--config").arg(world.path("experiment.json")).arg("--output").arg(world.path(output));
     command.arg("--work").arg(world.path("work"));
+    // The reader is so small that threads would do little but wait for each other.
+    command.env("RAYON_NUM_THREADS", "1");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -157,6 +157,8 @@ impl Ask<'_> {
 
     pub fn command(&self) -> Command {
         let mut command = Command::new(example("kilt_eval"));
+        // Nearly all readers are so small that threads would do little but wait for each other.
+        command.env("RAYON_NUM_THREADS", "1");
         for (option, values) in &self.options {
             command.arg(option).args(values);
         }
