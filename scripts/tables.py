@@ -2,7 +2,7 @@
 
     cargo bench --bench end_to_end -- base && cp target/bench/end_to_end.* docs/measured/
     cargo bench --bench end_to_end -- "large, readers" && cp target/bench/end_to_end.json docs/measured/end_to_end_large.json
-    target/peers/venv/bin/python scripts/peers/compare.py --json docs/measured/peers.json
+    target/peers/venv/bin/python scripts/peers/compare.py --json docs/measured/peers.json    # or another processor's file
     python scripts/tables.py
 
 Each table stands in README.md between `<!-- table: NAME -->` and `<!-- end -->`. With --check nothing is written, and it is
@@ -24,9 +24,9 @@ def markdown(head, rows):
     return "\n".join([lines[0], "|---" + "|---:" * (len(head) - 1) + "|", *lines[1:]]) + "\n"
 
 
-def peers(size):
+def peers(size, file):
     """Beside other programs: seconds, and in those of glimmer in the same round."""
-    jobs = json.loads((MEASURED / "peers.json").read_text())["sizes"][size]["jobs"]
+    jobs = json.loads((MEASURED / file).read_text())["sizes"][size]["jobs"]
 
     def cells(row):
         return [f"{row['median']:.3f} s", f"{row['times_ours']:.2f}"] if row else ["", ""]
@@ -76,8 +76,10 @@ def sweeps(size):
 
 
 TABLES = {
-    "peers small": lambda: peers("small"),
-    "peers base": lambda: peers("base"),
+    "peers small, Xeon": lambda: peers("small", "peers.json"),
+    "peers base, Xeon": lambda: peers("base", "peers.json"),
+    "peers small, EPYC": lambda: peers("small", "peers_zen4.json"),
+    "peers base, EPYC": lambda: peers("base", "peers_zen4.json"),
     "readers base": lambda: readers("base"),
     "readers large": lambda: readers("large"),
     "sweeps base": lambda: sweeps("base"),

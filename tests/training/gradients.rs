@@ -79,15 +79,17 @@ fn check_here(reader: &mut Reader<Machine>, pass: &Pass, which: impl Fn(&str) ->
         let grad = grads.leaves()[place].buf.to_vec();
         let direction: Vec<f64> = (0..grad.len() as u64).map(|i| random::normal(31, place as u64, i)).collect();
         let before = values(&reader.be, reader.weights.leaves()[place]);
-        let mut go = |offset: f64| {
+        let go = |reader: &mut Reader<Machine>, offset: f64| {
             let leaf: &mut Mat<Machine> = reader.weights.leaves_mut().swap_remove(place);
             for ((w, x), d) in leaf.buf.iter_mut().zip(&before).zip(&direction) {
                 *w = x + offset * d;
             }
-            &*reader
         };
-        let [above, below] = [step, -step].map(|offset| loss(go(offset), &batch, pass));
-        go(0.0);
+        let [above, below] = [step, -step].map(|offset| {
+            go(reader, offset);
+            loss(reader, &batch, pass)
+        });
+        go(reader, 0.0);
         let difference = (above - below) / (2.0 * step);
         let found: f64 = grad.iter().zip(&direction).map(|(g, d)| g * d).sum();
         let size = grad.iter().map(|g| g * g).sum::<f64>().sqrt();

@@ -104,27 +104,15 @@ impl Family<'_> {
     /// Writes or adds to `ys`, which are as many as `finish` has.
     pub fn run(&self, ys: &mut [&mut [f32]]) {
         match self.finish {
-            Finish::Store | Finish::Gate => self.deliver(
-                ys,
-                #[inline(always)]
-                |x, y| y.copy_from_slice(x),
-            ),
-            Finish::Add => self.deliver(
-                ys,
-                #[inline(always)]
-                |x, y| add(x, y),
-            ),
+            Finish::Store | Finish::Gate => self.deliver(ys, copy),
+            Finish::Add => self.deliver(ys, add),
         }
     }
 
     /// Writes to `ys` what it is rounded to.
     pub fn run_rounded(&self, ys: &mut [&mut [bf16]]) {
         assert!(self.finish != Finish::Add, "sums are not rounded");
-        self.deliver(
-            ys,
-            #[inline(always)]
-            |x, y| round(x, y),
-        );
+        self.deliver(ys, round);
     }
 
     /// Hands the products to `to`, some columns of a row at a time, with the place where they belong.
@@ -221,6 +209,12 @@ impl Family<'_> {
             vectorised!(gate(&mut product[..len], &gated[..len]));
         }
     }
+}
+
+/// `y ← x`.
+#[inline(always)]
+fn copy(x: &[f32], y: &mut [f32]) {
+    y.copy_from_slice(x);
 }
 
 /// `y += x`.
