@@ -174,9 +174,12 @@ fn a_step_of_decoding_asks_for_no_memory() {
             assert!(readings.iter().all(|reading| reading.answer.len() == tokens), "none may end early");
             asked
         };
-        // The least of some: which thread does what, and needs memory of its own for it the first time, is chance.
-        let found = pool.install(|| TOKENS.map(|tokens| (0..10).map(|_| asked(tokens)).min().expect("some")));
-        println!("{packing:?}: {found:?} allocations for {TOKENS:?} tokens");
-        assert_eq!(found[0], found[1], "{packing:?}");
+        // Which thread does what, and needs memory of its own for it the first time, is chance.
+        let (few, many) = pool.install(|| {
+            let few = (0..10).map(|_| asked(TOKENS[0])).min().expect("some");
+            (few, (0..100).map(|_| asked(TOKENS[1])).find(|&many| many <= few))
+        });
+        println!("{packing:?}: {few} allocations for {} tokens, {many:?} for {}", TOKENS[0], TOKENS[1]);
+        assert!(many.is_some(), "{packing:?}: more than {few} for {} tokens", TOKENS[1]);
     }
 }
