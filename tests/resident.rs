@@ -174,18 +174,12 @@ fn a_step_of_decoding_asks_for_no_memory() {
             assert!(readings.iter().all(|reading| reading.answer.len() == tokens), "none may end early");
             asked
         };
-        // The least of some, which are more where it is not the same yet: which thread does what, and needs memory of its
-        // own for it the first time, is chance.
-        let mut least = [usize::MAX; 2];
-        pool.install(|| {
-            for run in 0..100 {
-                if run >= 10 && least[0] == least[1] {
-                    break;
-                }
-                least.iter_mut().zip(TOKENS).for_each(|(least, tokens)| *least = asked(tokens).min(*least));
-            }
+        // Which thread does what, and needs memory of its own for it the first time, is chance.
+        let (few, many) = pool.install(|| {
+            let few = (0..10).map(|_| asked(TOKENS[0])).min().expect("some");
+            (few, (0..100).map(|_| asked(TOKENS[1])).find(|&many| many <= few))
         });
-        println!("{packing:?}: {least:?} allocations for {TOKENS:?} tokens");
-        assert_eq!(least[0], least[1], "{packing:?}");
+        println!("{packing:?}: {few} allocations for {} tokens, {many:?} for {}", TOKENS[0], TOKENS[1]);
+        assert!(many.is_some(), "{packing:?}: more than {few} for {} tokens", TOKENS[1]);
     }
 }
