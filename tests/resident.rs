@@ -142,14 +142,14 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// Answers of many tokens ask for as much memory as answers of few.
+/// Answers of many tokens ask for as much memory as answers of few, but for chance.
 #[test]
 fn a_step_of_decoding_asks_for_no_memory() {
     if std::env::var_os(FOLDER).is_none() {
         alone("a_step_of_decoding_asks_for_no_memory", Path::new("."));
         return;
     }
-    const TOKENS: [usize; 2] = [8, 24];
+    const TOKENS: [usize; 2] = [8, 72];
     let config = Config {
         vocab_size: 3000,
         d_model: 192,
@@ -174,12 +174,10 @@ fn a_step_of_decoding_asks_for_no_memory() {
             assert!(readings.iter().all(|reading| reading.answer.len() == tokens), "none may end early");
             asked
         };
-        // Which thread does what, and needs memory of its own for it the first time, is chance.
-        let (few, many) = pool.install(|| {
-            let few = (0..10).map(|_| asked(TOKENS[0])).min().expect("some");
-            (few, (0..100).map(|_| asked(TOKENS[1])).find(|&many| many <= few))
-        });
-        println!("{packing:?}: {few} allocations for {} tokens, {many:?} for {}", TOKENS[0], TOKENS[1]);
-        assert!(many.is_some(), "{packing:?}: more than {few} for {} tokens", TOKENS[1]);
+        // The least of some. What is left of chance is how often the encoder's attention is shared out, each time with 9 or
+        // 14 requests; a request in each of the 64 steps between would be more than what that makes up for.
+        let found = pool.install(|| TOKENS.map(|tokens| (0..10).map(|_| asked(tokens)).min().expect("some")));
+        println!("{packing:?}: {found:?} allocations for {TOKENS:?} tokens");
+        assert!(found[0].abs_diff(found[1]) < 32, "{packing:?}: {found:?}");
     }
 }
