@@ -30,7 +30,7 @@ import zipfile
 from pathlib import Path
 
 import vital10k_check
-from vital10k_tasks import TASKS, derive
+from vital10k_tasks import FOR_TRAINING, TASKS, derive
 
 HERE = Path(__file__).resolve().parent
 
@@ -177,6 +177,9 @@ def print_counts(files, texts):
         train, dev = files[f"{task}-train"], files[f"{task}-dev"]
         size = sum(len(packed(texts[f"{task}-{split}.jsonl.gz"])) for split in ("train", "dev")) // 1024
         print(f"{task:14}{len(train):7}{len(dev):7}{size:12}{majority_score(train, dev):10.3f}{copy_score(dev):7.3f}")
+    for task in FOR_TRAINING:
+        size = len(packed(texts[f"{task}-train.jsonl.gz"])) // 1024
+        print(f"{task:14}{len(files[f'{task}-train']):7}{'':7}{size:12}")
 
 
 def normalised(answer):
