@@ -273,7 +273,15 @@ impl Args {
             let (name, train) = named(path)?;
             let dev = dev.iter().position(|(task, _)| *task == name).map(|i| dev.swap_remove(i).1);
             let metric = metrics.iter().position(|(task, _)| *task == name).map(|i| metrics.swap_remove(i).1);
-            settings.tasks.push(TaskFiles { train, dev, metric, train_inputs: None, dev_inputs: None, thin: 0.0 });
+            settings.tasks.push(TaskFiles {
+                train,
+                dev,
+                metric,
+                train_inputs: None,
+                dev_inputs: None,
+                thin: 0.0,
+                gold: None,
+            });
         }
         if let Some((name, path)) = dev.first() {
             anyhow::bail!("--dev {}: no file of --train is of the task {name:?}; give one, or rename", path.display());

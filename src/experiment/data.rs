@@ -5,7 +5,7 @@ use anyhow::{Result, ensure};
 use super::batch::Examples;
 use super::learned::{self, Asked, Learned};
 use super::plan::Plan;
-use super::settings::{Gold, Objective, Retriever, Settings, Target};
+use super::settings::{Objective, Retriever, Settings, Target};
 use super::spans::{self, SpanCorruption};
 use super::substitute::{rename, substitute};
 use super::texts::Texts;
@@ -285,11 +285,6 @@ impl Data {
 /// Whether passages come from the knowledge source.
 fn needs_corpus(settings: &Settings) -> bool {
     settings.retriever == Retriever::Bm25 || settings.objective != Objective::Tasks
-}
-
-/// Whether gold passages come in where they were not retrieved.
-pub(super) fn inserts_gold(settings: &Settings) -> bool {
-    settings.gold == Gold::Insert && settings.retriever == Retriever::Bm25
 }
 
 impl Source {

@@ -6,9 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::data::inserts_gold;
 use super::plan::Plan;
-use super::settings::{Retriever, TaskFiles, TaskMetric};
+use super::settings::{Gold, Retriever, Settings, TaskFiles, TaskMetric};
 use crate::eval::{Corpus, Retrieved, Task, given_passages, retrieve_bm25, sample};
 use crate::kilt::{Metric, Provenance, Record, RelevanceFilter, read_task, read_task_with_inputs, task_name};
 
@@ -87,19 +86,20 @@ pub fn read(plan: &Plan, corpus: Option<&Corpus>, notes: &mut Vec<String>) -> Re
             Some(corpus) if settings.retriever == Retriever::Bm25 => gold_passages(corpus, &records)?,
             _ => vec![Vec::new(); records.len()],
         };
+        let inserted = inserts_gold(settings, files);
         let asked = records.iter().zip(retrieved).zip(evidence).map(|((record, retrieved), evidence)| Asked {
             input: record.input.clone(),
             answers: record.answers().into_iter().map(String::from).collect(),
-            missing: if inserts_gold(settings) { missing(&evidence, &retrieved, k) } else { Vec::new() },
+            missing: if inserted { missing(&evidence, &retrieved, k) } else { Vec::new() },
             retrieved,
             evidence,
         });
         let asked: Vec<Asked> = asked.filter(Asked::has_passages).collect();
-        let inserted = asked.iter().filter(|asked| !asked.missing.is_empty()).count();
+        let count = asked.iter().filter(|asked| !asked.missing.is_empty()).count();
         let (left, dropped) = (asked.len(), all - asked.len());
         notes.push(format!(
             "{name}: {left} questions to learn, {dropped} without answer or passages left out, \
-             {inserted} with gold passages that were not retrieved"
+             {count} with gold passages that were not retrieved"
         ));
         tasks.push(Learned { name, asked, thin: files.thin });
     }
@@ -167,6 +167,11 @@ fn retrieve(
     let inputs: Vec<&str> = records.iter().map(|record| record.input.as_str()).collect();
     let hits = retrieve_bm25(&plan.work, corpus, &inputs, k)?;
     Ok(hits.into_iter().map(Retrieved::Corpus).collect())
+}
+
+/// Whether a task's gold passages come in where they were not retrieved.
+fn inserts_gold(settings: &Settings, files: &TaskFiles) -> bool {
+    files.gold.unwrap_or(settings.gold) == Gold::Insert && settings.retriever == Retriever::Bm25
 }
 
 /// Those that are not among the first `k` retrieved.

@@ -125,13 +125,19 @@ fn gold_passages_come_in_among_those_that_are_read() {
     let gold = data(&world, settings.clone()).draw(0..1).unwrap();
     assert_eq!(gold[0].passages.len(), 1, "nothing is retrieved for this question");
     assert_eq!(gold[0].evidence, [true]);
-    let tokenizer = Tokenizer::open(&world.path("tokenizer")).unwrap();
     let kept = data(&world, settings.clone());
     let text = kept.corpus().unwrap().passage(70).unwrap();
     assert_eq!(gold[0].passages[0], kept.prompts().passages(&[text]).unwrap()[0].ids);
-    let plan = world.plan(Settings { gold: Gold::Keep, ..settings }, "none");
-    let error = Data::open(&plan, tokenizer, 1).err().expect("no question is left");
-    assert!(error.to_string().contains("no record"), "{error}");
+    let mut kept_alone = settings.clone();
+    kept_alone.tasks[0].gold = Some(Gold::Keep);
+    for settings in [Settings { gold: Gold::Keep, ..settings.clone() }, kept_alone] {
+        let tokenizer = Tokenizer::open(&world.path("tokenizer")).unwrap();
+        let error = Data::open(&world.plan(settings, "none"), tokenizer, 1).err().expect("no question is left");
+        assert!(error.to_string().contains("no record"), "{error}");
+    }
+    let mut inserted_alone = Settings { gold: Gold::Keep, ..settings };
+    inserted_alone.tasks[0].gold = Some(Gold::Insert);
+    assert_eq!(data(&world, inserted_alone).draw(0..1).unwrap(), gold);
 }
 
 #[test]

@@ -102,6 +102,7 @@ impl World {
             train_inputs: None,
             dev_inputs: None,
             thin: 0.0,
+            gold: None,
         };
         Settings {
             init: Init::Random(sizes),

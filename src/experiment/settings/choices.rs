@@ -130,6 +130,10 @@ pub struct TaskFiles {
     /// words asks more of the scorer than a sentence does; one sentence makes many of them.
     #[serde(default)]
     pub thin: f64,
+    /// What is done about this task's questions whose evidence was not retrieved; as with all tasks unless told. Where the
+    /// evidence is seldom retrieved when it counts, what is learned with it always there is of little use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gold: Option<Gold>,
 }
 
 /// A task's headline metric.
