@@ -1,4 +1,5 @@
-// One score a segment: ⟨pool(x), w⟩, or ⟨RMSNorm(pool(x)), w⟩ where a scale is given. A block a segment.
+// One score a segment: ⟨pool(x), w⟩, or ⟨RMSNorm(pool(x)), w⟩ where a scale is given, and what it has besides. A block a
+// segment.
 #include "pool.cuh"
 
 constexpr uint32_t FIRST_THREADS = 128;  // one row keeps no more of them busy
@@ -46,28 +47,31 @@ __device__ Sums sums_of_mean(const T* x, const T* w, const T* g, uint32_t d, uin
     return sums;
 }
 
-// x [n, d], w [1, d], g [1, d] or none → s [count].
+// x [n, d], w [1, d], g [1, d] or none, prior [count] or none → s [count].
 template <class T>
 __device__ void score_first(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
-                            const T* __restrict__ g, float* __restrict__ s, uint32_t d, float eps) {
+                            const T* __restrict__ g, const float* __restrict__ prior, float* __restrict__ s, uint32_t d,
+                            float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
     Sums sums = is_packed<T>(d) ? sums_of_first<PACK<T>>(x, w, g, d, first, end)
                                 : sums_of_first<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
-    if (threadIdx.x == 0) s[blockIdx.x] = score;
+    if (threadIdx.x == 0) s[blockIdx.x] = prior ? score + prior[blockIdx.x] : score;
 }
 
 template <class T>
 __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
-                           const T* __restrict__ g, float* __restrict__ s, uint32_t d, float eps) {
+                           const T* __restrict__ g, const float* __restrict__ prior, float* __restrict__ s, uint32_t d,
+                            float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
     Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end)
                                 : sums_of_mean<1>(x, w, g, d, first, end);
     const float score = sums.score(d, eps, g != nullptr);
-    if (threadIdx.x == 0) s[blockIdx.x] = score;
+    if (threadIdx.x == 0) s[blockIdx.x] = prior ? score + prior[blockIdx.x] : score;
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* x, const uint32_t* offsets, const T* w, const T* g, float* s, uint32_t d, float eps)
-KERNEL_OF_ELEMENTS(score_first, FIRST_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))
-KERNEL_OF_ELEMENTS(score_mean, POOL_THREADS, PARAMETERS, (x, offsets, w, g, s, d, eps))
+    (const T* x, const uint32_t* offsets, const T* w, const T* g, const float* prior, float* s, uint32_t d,  \
+     float eps)
+KERNEL_OF_ELEMENTS(score_first, FIRST_THREADS, PARAMETERS, (x, offsets, w, g, prior, s, d, eps))
+KERNEL_OF_ELEMENTS(score_mean, POOL_THREADS, PARAMETERS, (x, offsets, w, g, prior, s, d, eps))

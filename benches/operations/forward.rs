@@ -75,7 +75,7 @@ fn choice<B: Backend>(bench: &mut Bench<'_, B>) {
     let Shape { width, .. } = bench.shape;
     let (x, rows) = (&matrix(be, RETRIEVED * TOKENS, width), &segments(be, RETRIEVED));
     let weight = &matrix(be, 1, width);
-    let scorer = |pool| Scorer { weight, norm: None, pool, eps: 1e-6 };
+    let scorer = |pool| Scorer { weight, norm: None, prior: None, pool, eps: 1e-6 };
     let first = Work { flop: 0.0, bytes: bench.bytes(RETRIEVED * width) };
     bench.time("score, first token", first, || be.score(x, rows, scorer(Pool::First)));
     let mean = Work { flop: 0.0, bytes: bench.bytes(RETRIEVED * TOKENS * width) };

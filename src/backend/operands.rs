@@ -64,13 +64,15 @@ pub enum Pool {
     Mean,
 }
 
-/// The late-interaction scorer: `⟨pool(x), w⟩`, or `⟨RMSNorm(pool(x)), w⟩` where `norm` is given. A segment without
-/// rows scores 0.
+/// The late-interaction scorer: `⟨pool(x), w⟩`, or `⟨RMSNorm(pool(x)), w⟩` where `norm` is given; of a segment without
+/// rows 0. To it comes the segment's `prior`.
 pub struct Scorer<'a, B: Backend> {
     /// `[1, d]`.
     pub weight: &'a Mat<B>,
     /// `[1, d]`, the scale of the norm.
     pub norm: Option<&'a Mat<B>>,
+    /// `[segments]`, what is known of each before it is looked at; nothing unless given.
+    pub prior: Option<&'a B::Buf<B::Wide>>,
     /// How a segment becomes one row.
     pub pool: Pool,
     /// Of the norm.

@@ -12,7 +12,10 @@ use crate::backend::{Mat, Pool, Scorer, ScorerGrad, Segments};
 pub(super) fn score<T: Real>(x: &Mat<Cpu<T>>, rows: &Segments<Cpu<T>>, scorer: &Scorer<'_, Cpu<T>>, s: &mut [T]) {
     let d = x.cols;
     assert_eq!((scorer.weight.rows, scorer.weight.cols), (1, d), "score: weight");
-    s.par_iter_mut().zip(rows.offsets.par_windows(2)).for_each(|(score, bounds)| {
+    if let Some(prior) = scorer.prior {
+        assert_eq!(prior.len(), s.len(), "score: one prior a segment");
+    }
+    s.par_iter_mut().zip(rows.offsets.par_windows(2)).enumerate().for_each(|(segment, (score, bounds))| {
         let pooled = pool(&x.buf[bounds[0] as usize * d..bounds[1] as usize * d], d, scorer.pool);
         *score = vectorised!(match scorer.norm {
             None => dot(&pooled, &scorer.weight.buf),
@@ -22,6 +25,7 @@ pub(super) fn score<T: Real>(x: &Mat<Cpu<T>>, rows: &Segments<Cpu<T>>, scorer: &
                 dot(&normed, &scorer.weight.buf)
             }
         });
+        *score += scorer.prior.map_or(T::ZERO, |prior| prior[segment]);
     });
 }
 

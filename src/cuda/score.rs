@@ -21,6 +21,9 @@ pub(super) fn score<E: Float>(
     if let Some(norm) = scorer.norm {
         assert_eq!((norm.rows, norm.cols), (1, d), "score: scale of the norm");
     }
+    if let Some(prior) = scorer.prior {
+        assert_eq!(prior.len(), rows.count, "score: one prior a segment");
+    }
     let mut s = be.buffer(rows.count);
     let (kernel, threads) = match scorer.pool {
         Pool::First => (Kernel::ScoreFirst, FIRST_THREADS),
@@ -28,7 +31,7 @@ pub(super) fn score<E: Float>(
     };
     let grid = Grid::of(rows.count).threads(threads, 1);
     let eps = scorer.eps as f32;
-    be.launch(kernel, grid, args![x, &rows.offsets, scorer.weight, scorer.norm, &mut s, d, eps]);
+    be.launch(kernel, grid, args![x, &rows.offsets, scorer.weight, scorer.norm, scorer.prior, &mut s, d, eps]);
     s
 }
 

@@ -141,6 +141,11 @@ pub struct Glimmer {
     /// Whether the pooled row passes through a norm of its own before the projection.
     #[serde(default)]
     pub score_norm: bool,
+    /// Weight of the order in which passages were retrieved: the one at place `r` = 1, 2, … has `weight · ln r` taken off
+    /// its score. Nothing, as in the paper, unless told. The retriever compares words letter by letter, which a small scorer
+    /// does not learn to.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub retrieval_weight: f64,
     /// Whether `question_encoder.*` encodes questions, and the memory encoder only passages.
     #[serde(default)]
     pub question_encoder: bool,
@@ -167,6 +172,9 @@ fn first() -> Pool {
 fn one() -> f64 {
     1.0
 }
+fn is_nothing(weight: &f64) -> bool {
+    *weight == 0.0
+}
 
 impl Glimmer {
     /// A cut that reads `selected` passages, and otherwise the paper's choices.
@@ -177,6 +185,7 @@ impl Glimmer {
             selected,
             score_pool: Pool::First,
             score_norm: false,
+            retrieval_weight: 0.0,
             question_encoder: false,
             reranker: false,
             temperature: 1.0,
@@ -264,7 +273,8 @@ impl Config {
     }
 
     fn check_cut(&self, glimmer: &Glimmer) -> Result<()> {
-        let Glimmer { live_layers, rerank_layers, selected, temperature, distill_weight, .. } = *glimmer;
+        let Glimmer { live_layers, rerank_layers, selected, retrieval_weight, temperature, distill_weight, .. } =
+            *glimmer;
         ensure!(
             live_layers <= self.num_layers,
             "glimmer.live_layers is {live_layers}, but the encoder has {} layers",
@@ -275,6 +285,10 @@ impl Config {
             "glimmer.rerank_layers is {rerank_layers}: they are the first of the {live_layers} live layers"
         );
         ensure!(selected >= 1, "glimmer.selected is 0; a reader reads at least one passage");
+        ensure!(
+            (0.0..f64::INFINITY).contains(&retrieval_weight),
+            "glimmer.retrieval_weight is {retrieval_weight}; it is a number and not negative"
+        );
         ensure!(temperature > 0.0, "glimmer.temperature is {temperature}; it must be positive");
         ensure!(distill_weight >= 0.0, "glimmer.distill_weight is {distill_weight}; it must not be negative");
         ensure!(

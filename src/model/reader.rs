@@ -195,7 +195,8 @@ impl<B: Backend> Reader<B> {
 
     fn score_in_stages(&self, questions: &[Question<'_>], passed: &mut dyn FnMut(Stage)) -> Result<Scored<B>> {
         let (mut live_a, groups) = self.join(questions, passed)?;
-        let (live, scorer) = (self.memory_layers(), self.scorer());
+        let (live, prior) = (self.memory_layers(), self.prior(questions));
+        let scorer = self.scorer(prior.as_ref());
         let scores = match &self.weights.reranker {
             None => {
                 let blocks = self.blocks(live..live + self.glimmer.rerank_layers);
@@ -214,10 +215,19 @@ impl<B: Backend> Reader<B> {
         Ok(Scored { live_a, scores, groups })
     }
 
-    pub(crate) fn scorer(&self) -> Scorer<'_, B> {
+    /// What the order in which passages were retrieved says of each, if that counts.
+    pub(crate) fn prior(&self, questions: &[Question<'_>]) -> Option<B::Buf<B::Wide>> {
+        let weight = self.glimmer.retrieval_weight;
+        let of_place = |place: usize| B::Wide::from_f64(-weight * (place as f64).ln());
+        let of = |question: &Question<'_>| (1..=question.passages.len()).map(of_place);
+        (weight > 0.0).then(|| self.be.upload(questions.iter().flat_map(of).collect()))
+    }
+
+    pub(crate) fn scorer<'a>(&'a self, prior: Option<&'a B::Buf<B::Wide>>) -> Scorer<'a, B> {
         Scorer {
             weight: &self.weights.scorer,
             norm: self.weights.scorer_norm.as_deref(),
+            prior,
             pool: self.glimmer.score_pool,
             eps: self.config.layer_norm_epsilon,
         }

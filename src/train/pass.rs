@@ -134,7 +134,8 @@ pub fn gradients_done<B: Backward>(
     let targets: Vec<&[u32]> = batch.iter().map(|example| example.target).collect();
 
     let (h, joined) = Joined::forward(reader, &questions, pass.memory, (&mut noise, pass.recompute))?;
-    let ranked = Ranked::forward(reader, h, (&mut noise, pass.recompute));
+    let prior = reader.prior(&questions);
+    let ranked = Ranked::forward(reader, h, prior.as_ref(), (&mut noise, pass.recompute));
     let chosen = be.top_m(&ranked.scores, &joined.groups, reader.glimmer.selected);
     let read = Read::forward(reader, &ranked.live_a, &chosen, (&mut noise, pass.recompute));
     let segments = be.merge(&read.segments, &chosen.groups);

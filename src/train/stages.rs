@@ -177,7 +177,7 @@ pub(super) struct Ranked<B: Backward> {
 }
 
 impl<B: Backward> Ranked<B> {
-    pub(super) fn forward(reader: &Reader<B>, h: Encoded<B>, run: Run<'_>) -> Self {
+    pub(super) fn forward(reader: &Reader<B>, h: Encoded<B>, prior: Option<&B::Buf<B::Wide>>, run: Run<'_>) -> Self {
         let (be, shape) = (&reader.be, reader.config.shape());
         let Encoded { rows, segments } = h;
         let (bias, blocks) = scoring_stack(reader);
@@ -185,7 +185,7 @@ impl<B: Backward> Ranked<B> {
         let separate = reader.weights.reranker.is_some();
         let input = separate.then(|| be.copy(&rows));
         let (out, saved) = encode_saved(be, &shape, blocks, within(rows), run);
-        let scores = be.score(&out, &segments, reader.scorer());
+        let scores = be.score(&out, &segments, reader.scorer(prior));
         let (rows, reranked) = match input {
             Some(input) => (input, Some(out)),
             None => (out, None),
@@ -208,7 +208,7 @@ impl<B: Backward> Ranked<B> {
             let norm = grads.scorer_norm.as_deref_mut();
             let into = ScorerGrad { weight: &mut grads.scorer, norm };
             let dx = separate.as_mut().unwrap_or(&mut dlive_a);
-            be.score_bwd(dscores, (rows, segments, reader.scorer()), into, dx);
+            be.score_bwd(dscores, (rows, segments, reader.scorer(None)), into, dx);
         }
         done(grads.scorer_norm.iter_mut().map(|norm| &mut **norm).chain([&mut *grads.scorer]).collect());
         let (bias, blocks) = scoring_stack(reader);

@@ -63,7 +63,7 @@ fn score_bwd_passes_once() {
     let [weight, norm] = [2, 3].map(|stream| normal(be, stream, 1, d));
     let (ds, [mut dweight, mut dnorm]) = (be.upload(vec![0.5, -1.0]), [(); 2].map(|()| Grad::zeros(be, 1, d)));
     let launches = counted.count(|be| {
-        let scorer = Scorer { weight: &weight, norm: Some(&norm), pool: Pool::Mean, eps: 1e-6 };
+        let scorer = Scorer { weight: &weight, norm: Some(&norm), prior: None, pool: Pool::Mean, eps: 1e-6 };
         let dscorer = ScorerGrad { weight: &mut dweight, norm: Some(&mut dnorm) };
         be.score_bwd(&ds, (&x, &rows, scorer), dscorer, &mut dx);
     });

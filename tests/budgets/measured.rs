@@ -206,7 +206,7 @@ impl Measured<'_> {
         let (d, be) = (self.size.d, &self.counted.be);
         let (x, weight) = (self.zeros(passages * tokens, d), self.zeros(1, d));
         let rows = Segments::equal(be, passages, tokens);
-        let scorer = Scorer { weight: &weight, norm: Some(&weight), pool: Pool::Mean, eps: 1e-6 };
+        let scorer = Scorer { weight: &weight, norm: Some(&weight), prior: None, pool: Pool::Mean, eps: 1e-6 };
         let shape = format!("{passages} × {tokens} rows of {d}");
         let score = self.cost("score", shape, (0, (passages * tokens + 2) * d), |be| be.score(&x, &rows, scorer));
         let (scores, groups) = (be.upload(vec![0.0; passages]), Segments::packed(be, [passages]));

@@ -97,7 +97,7 @@ impl Measured<'_> {
         let [mut dweight, mut dnorm] = [(); 2].map(|()| Grad::zeros(be, 1, d));
         let shape = format!("{passages} × {tokens} rows of {d}");
         let score = self.cost("score_bwd", shape, (0, 3 * passages * tokens * d), |be| {
-            let scorer = Scorer { weight: &weight, norm: Some(&weight), pool: Pool::Mean, eps: 1e-6 };
+            let scorer = Scorer { weight: &weight, norm: Some(&weight), prior: None, pool: Pool::Mean, eps: 1e-6 };
             let dscorer = ScorerGrad { weight: &mut dweight, norm: Some(&mut dnorm) };
             be.score_bwd(&ds, (&x, &rows, scorer), dscorer, &mut dx);
         });

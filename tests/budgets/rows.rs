@@ -58,7 +58,7 @@ fn rows_of_segments() {
         let rows = &Segments::equal(be, FEW_PASSAGES, tokens);
         let pooled = counted.count(|be| be.mean_pool(&x, rows));
         check(&format!("mean_pool of {d}"), pooled, (n + FEW_PASSAGES) * d);
-        let scorer = |pool| Scorer { weight: &scale, norm: Some(&scale), pool, eps: 1e-6 };
+        let scorer = |pool| Scorer { weight: &scale, norm: Some(&scale), prior: None, pool, eps: 1e-6 };
         let scored = counted.count(|be| be.score(&x, rows, scorer(Pool::Mean)));
         check(&format!("score of {d}"), scored, n * d + 2 * FEW_PASSAGES * d);
         // Every block reads scale and weight. A row is so short that its place counts beside it.

@@ -141,7 +141,7 @@ pub fn score_bwd<B: Backward>(be: &B) {
             let [dx, dweight, dnorm] = steady(&what, || {
                 let mut dx = mat(be, &x_start);
                 let (mut dweight, mut dnorm) = (grad(be, &weight_start.plain), grad(be, &norm_start.plain));
-                let scorer = Scorer { weight: &weight.mat, norm: normed.then_some(&norm.mat), pool, eps };
+                let scorer = Scorer { weight: &weight.mat, norm: normed.then_some(&norm.mat), prior: None, pool, eps };
                 let dscorer = ScorerGrad { weight: &mut dweight, norm: normed.then_some(&mut dnorm) };
                 be.score_bwd(&ds.buf, (&x.mat, &rows, scorer), dscorer, &mut dx);
                 [values(be, &dx), grad_values(be, &dweight), grad_values(be, &dnorm)]

@@ -12,16 +12,22 @@ pub fn score<B: Backend>(be: &B) {
         let x = normal(be, 0, (LENGTHS.iter().sum(), d), 3.0);
         let rows = Segments::packed(be, LENGTHS);
         let [weight, scale] = [1, 2].map(|stream| normal(be, stream, (1, d), 1.0));
+        let prior = wide(be, (0..LENGTHS.len()).map(|i| 0.5 - i as f64).collect());
         for (pool, normed) in [(Pool::First, false), (Pool::First, true), (Pool::Mean, false), (Pool::Mean, true)] {
             let what = format!("score by {pool:?}, norm {normed}, of width {d}");
             let found = steady(&what, || {
                 let norm = normed.then_some(&scale.mat);
-                wide_values(be, &be.score(&x.mat, &rows, Scorer { weight: &weight.mat, norm, pool, eps: 1e-6 }))
+                let scorer = |prior| Scorer { weight: &weight.mat, norm, prior, pool, eps: 1e-6 };
+                let scores = wide_values(be, &be.score(&x.mat, &rows, scorer(None)));
+                [scores, wide_values(be, &be.score(&x.mat, &rows, scorer(Some(&prior.buf))))].concat()
             });
+            let (found, with_prior) = found.split_at(LENGTHS.len());
             let norm = normed.then_some((&scale.plain.data[..], 1e-6));
             let wanted = naive::score(&x.plain, &LENGTHS, &weight.plain.data, pool, norm);
-            assert_close(&what, &found, &wanted, tolerance::<B::Wide>(d + 700));
+            assert_close(&what, found, &wanted, tolerance::<B::Wide>(d + 700));
             assert_eq!([found[2], found[6]], [0.0; 2], "{what}: segments without rows");
+            let wanted: Vec<f64> = wanted.iter().zip(&prior.plain.data).map(|(score, prior)| score + prior).collect();
+            assert_close(&format!("{what}, with priors"), with_prior, &wanted, tolerance::<B::Wide>(d + 700));
         }
     }
 }

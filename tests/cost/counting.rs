@@ -164,7 +164,8 @@ impl Backend for Counting {
     fn score(&self, x: &Mat<Self>, rows: &Segments<Self>, scorer: Scorer<'_, Self>) -> Buffer<f64> {
         self.count(&[rows.count, scorer.weight.rows, scorer.weight.cols]);
         let (weight, norm) = (mat(scorer.weight), scorer.norm.map(mat));
-        let scorer = Scorer { weight: &weight, norm: norm.as_ref(), pool: scorer.pool, eps: scorer.eps };
+        let scorer =
+            Scorer { weight: &weight, norm: norm.as_ref(), prior: scorer.prior, pool: scorer.pool, eps: scorer.eps };
         self.inner.score(&mat(x), &segments(rows), scorer)
     }
 

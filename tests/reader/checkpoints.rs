@@ -227,6 +227,7 @@ fn configurations_out_of_range_are_refused_by_field() {
         ("glimmer.selected", json!(0)),
         ("glimmer.temperature", json!(0.0)),
         ("glimmer.distill_weight", json!(-1.0)),
+        ("glimmer.retrieval_weight", json!(-1.0)),
     ];
     for (field, value) in wrong {
         let said = config_complaint(field, value.clone());

@@ -72,6 +72,23 @@ fn an_untrained_scorer_keeps_the_retrievers_order() {
     assert_eq!((found.scores, found.read), (vec![0.0; 7], vec![0, 1, 2, 3]));
 }
 
+/// Question by question: the first passage of each has nothing taken off.
+#[test]
+fn the_retrievers_order_counts_as_much_as_it_is_told_to() {
+    let reader = |retrieval_weight| reader::<f64>(Glimmer { retrieval_weight, ..cut(3, 1, 2) }, 5);
+    let (asked, told) = (texts(2, 2, 6), texts(3, 7, 12));
+    let told = slices(&told);
+    let questions = [question(&asked[0], &told[..4]), question(&asked[1], &told[4..])];
+    let read = |weight| reader(weight).read(&questions, 3).unwrap();
+    let (without, with) = (read(0.0), read(1.5));
+    for (without, with) in without.iter().zip(&with) {
+        let place = |i: usize| (i as f64 + 1.0).ln();
+        let wanted: Vec<f64> = (0..).zip(&without.scores).map(|(i, score)| score - 1.5 * place(i)).collect();
+        assert_close("scores", &with.scores, &wanted, tolerance::<f64>(40));
+    }
+    assert!(read(1e6).iter().all(|reading| reading.read == [0, 1]), "nothing else counts");
+}
+
 /// The same passages are read whatever the order they come in, and scored alike.
 #[test]
 fn the_best_do_not_depend_on_the_order_of_passages() {

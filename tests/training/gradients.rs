@@ -163,7 +163,7 @@ fn evidence_teaches_the_scores_and_all_before_them() {
     for (reranker, direction) in [(false, DistillDirection::LmRank), (true, DistillDirection::RankLm)] {
         let mut glimmer = cut(4, 2, 2);
         (glimmer.score_norm, glimmer.reranker, glimmer.temperature) = (true, reranker, 0.7);
-        glimmer.distill_direction = direction;
+        (glimmer.distill_direction, glimmer.retrieval_weight) = (direction, 1.5);
         let pass = Pass { distill_scale: 0.4, teacher: Teacher::Evidence, ..LM };
         let mut reader = reader::<f64>(glimmer, 3);
         let moving = check(&mut reader, &pass, |_| true);
@@ -174,7 +174,7 @@ fn evidence_teaches_the_scores_and_all_before_them() {
 #[test]
 fn evidence_is_compared_with_the_scores() {
     let (batch, mut glimmer) = (Batch::new(), cut(4, 2, 2));
-    glimmer.temperature = 0.7;
+    (glimmer.temperature, glimmer.retrieval_weight) = (0.7, 1.5);
     let reader = reader::<f64>(glimmer, 3);
     let pass = Pass { distill_scale: 0.4, teacher: Teacher::Evidence, ..LM };
     let found = run(&reader, &batch, &pass).0.distill;
