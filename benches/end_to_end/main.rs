@@ -166,5 +166,5 @@ fn main() -> anyhow::Result<()> {
         machine(&mut c, open, (&name, Duration::from_millis(200), &[]), &mut report);
     }
     c.final_summary();
-    report.write(std::path::Path::new("target/bench"))
+    report.write(&std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("bench"))
 }

@@ -1,7 +1,7 @@
 //! The backward pass of attention: one (segment, head) a task, the weights drawn again from the rows' saved sums, tile
 //! by tile, so that what is ever held of them is one tile, and every gradient is written by the one task it belongs to.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 use rayon::prelude::*;
 
 use super::attention::{Distances, seen};

@@ -1,6 +1,6 @@
 //! Matrix products.
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -121,16 +121,18 @@ impl<T: Real> Product<'_, T> {
         let Self { rows, cols, inner, lhs, rhs, threads } = *self;
         assert!(lhs.span(rows, inner) <= lhs.data.len() && rhs.span(inner, cols) <= rhs.data.len());
         assert!((View { data: &*y, row_stride: stride, col_stride: 1 }).span(rows, cols) <= y.len() && cols <= stride);
+        // The transposed product, since the result's rows are contiguous: `yᵀ = rhsᵀ · lhsᵀ`.
+        let (gemm, lhs, rhs) = (T::gemm(), rhs.transposed(), lhs.transposed());
         // SAFETY: the three spans lie within their slices, as asserted, and `y` is borrowed mutably, so that it
         // overlaps neither operand and, with `cols <= stride`, not itself. `Fresh` reads nothing of `y`.
         unsafe {
-            gemm::gemm(
-                rows,
+            gemm(
                 cols,
+                rows,
                 inner,
                 y.as_mut_ptr(),
-                1,
                 stride as isize,
+                1,
                 into == Into::Sum,
                 lhs.data.as_ptr(),
                 lhs.col_stride as isize,

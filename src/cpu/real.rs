@@ -6,9 +6,35 @@
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
+use gemm_common::Parallelism;
+
 use super::operations::Operations;
 use super::rounded::Stored;
 use crate::backend::Element;
+
+/// A product of the gemm crate's: `m`, `n`, `k`; the result, its column and row strides, and whether it is added to; the
+/// same of both operands; two factors, three conjugations, and threads.
+pub type Gemm<T> = unsafe fn(
+    usize,
+    usize,
+    usize,
+    *mut T,
+    isize,
+    isize,
+    bool,
+    *const T,
+    isize,
+    isize,
+    *const T,
+    isize,
+    isize,
+    T,
+    T,
+    bool,
+    bool,
+    bool,
+    Parallelism,
+);
 
 /// `f32` or `f64`.
 pub trait Real:
@@ -41,6 +67,8 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// The larger one; `self` where `other` is NaN.
     fn larger(self, other: Self) -> Self;
+    /// The gemm crate's product, which is quickest where the result's columns are contiguous.
+    fn gemm() -> Gemm<Self>;
 }
 
 impl Real for f64 {
@@ -59,6 +87,9 @@ impl Real for f64 {
     #[inline(always)]
     fn larger(self, other: Self) -> Self {
         if other > self { other } else { self }
+    }
+    fn gemm() -> Gemm<Self> {
+        gemm_f64::gemm::f64::get_gemm_fn()
     }
 }
 
@@ -102,6 +133,9 @@ impl Real for f32 {
     #[inline(always)]
     fn larger(self, other: Self) -> Self {
         if other > self { other } else { self }
+    }
+    fn gemm() -> Gemm<Self> {
+        gemm_f32::gemm::f32::get_gemm_fn()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 use super::{Engine, Pass, Strip, TILE_KEYS};
 use crate::cpu::Real;
