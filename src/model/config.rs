@@ -144,7 +144,7 @@ pub struct Glimmer {
     /// Weight of the order in which passages were retrieved: the one at place `r` = 1, 2, … has `weight · ln r` taken off
     /// its score. Nothing, as in the paper, unless told. The retriever compares words letter by letter, which a small scorer
     /// does not learn to.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    #[serde(default)]
     pub retrieval_weight: f64,
     /// Whether `question_encoder.*` encodes questions, and the memory encoder only passages.
     #[serde(default)]
@@ -171,9 +171,6 @@ fn first() -> Pool {
 }
 fn one() -> f64 {
     1.0
-}
-fn is_nothing(weight: &f64) -> bool {
-    *weight == 0.0
 }
 
 impl Glimmer {
