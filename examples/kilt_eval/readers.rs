@@ -191,6 +191,7 @@ fn read<B: Backend>(
         layers: reader.config.num_layers,
         live_layers: reader.glimmer.live_layers,
         rerank_layers: reader.glimmer.rerank_layers,
+        retrieval_weight: reader.glimmer.retrieval_weight,
         retrieved: setting.k,
         read: reader.glimmer.selected,
         passage_tokens: prompts.passage_tokens,

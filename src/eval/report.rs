@@ -105,6 +105,8 @@ pub struct ReaderReport {
     pub live_layers: usize,
     /// `βαL`.
     pub rerank_layers: usize,
+    /// Weight of the retriever's order in the scores.
+    pub retrieval_weight: f64,
     /// `k`.
     pub retrieved: usize,
     /// `m`.
@@ -214,8 +216,12 @@ impl TaskReport {
 impl ReaderReport {
     fn title(&self) -> String {
         let Self { reader, layers, live_layers, rerank_layers, retrieved, read, passage_tokens, .. } = self;
+        let order = match self.retrieval_weight {
+            0.0 => String::new(),
+            weight => format!(", the retriever's order weighs {weight}"),
+        };
         format!(
-            "{reader}: {live_layers} of {layers} encoder layers live, {rerank_layers} rerank, {retrieved} → {read} \
+            "{reader}: {live_layers} of {layers} encoder layers live, {rerank_layers} rerank{order}, {retrieved} → {read} \
              passages of up to {passage_tokens} tokens"
         )
     }

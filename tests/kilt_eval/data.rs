@@ -50,6 +50,20 @@ fn a_reader_reads_as_many_tokens_as_it_was_trained_with() {
 }
 
 #[test]
+fn a_checkpoint_may_say_what_the_retrievers_order_weighs() {
+    let world = World::new();
+    let mut config = world.json("model/config.json");
+    config["glimmer"]["retrieval_weight"] = json!(1e6);
+    world.write("model/config.json", config.to_string());
+    let ask = world.ask().tasks(&["nq-dev.jsonl"]).set("--readers", "glimmer").file("--json", "numbers.json");
+    let ran = ask.succeed();
+    assert!(ran.out.contains("1 rerank, the retriever's order weighs 1000000, "), "{}", ran.out);
+    let reader = world.json("numbers.json")["readers"][0].clone();
+    assert_eq!(reader["retrieval_weight"], 1e6);
+    assert_eq!(reader["tasks"][0]["after"], reader["tasks"][0]["before"], "nothing else counts");
+}
+
+#[test]
 fn triviaqa_gets_its_questions_from_a_file_beside() {
     let world = World::new();
     let bare = |i| {
