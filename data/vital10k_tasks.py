@@ -246,7 +246,10 @@ def make_desc(wiki):
 
 
 def make_glosses(wiki, wordnet, facts):
-    """Topic and WordNet's gloss, of train articles whose sense is known: a fact was found under it, or there is no other."""
+    """Topic and WordNet's gloss, of train articles whose sense is known.
+
+    It is where a fact was found under it, or where the name has no other.
+    """
     sources = {}
     for (title, _), found in facts.items():
         sources.setdefault(title, found[0].source)

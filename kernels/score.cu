@@ -1,5 +1,5 @@
-// One score a segment: ⟨pool(x), w⟩, or ⟨RMSNorm(pool(x)), w⟩ where a scale is given, and what it has besides. A block a
-// segment.
+// One score a segment: ⟨pool(x), w⟩, or ⟨RMSNorm(pool(x)), w⟩ where a scale is given, and its prior where there is one. A
+// block a segment.
 #include "pool.cuh"
 
 constexpr uint32_t FIRST_THREADS = 128;  // one row keeps no more of them busy
@@ -62,7 +62,7 @@ __device__ void score_first(const T* __restrict__ x, const uint32_t* __restrict_
 template <class T>
 __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__ offsets, const T* __restrict__ w,
                            const T* __restrict__ g, const float* __restrict__ prior, float* __restrict__ s, uint32_t d,
-                            float eps) {
+                           float eps) {
     const uint32_t first = offsets[blockIdx.x], end = offsets[blockIdx.x + 1];
     Sums sums = is_packed<T>(d) ? sums_of_mean<PACK<T>>(x, w, g, d, first, end)
                                 : sums_of_mean<1>(x, w, g, d, first, end);
@@ -71,7 +71,6 @@ __device__ void score_mean(const T* __restrict__ x, const uint32_t* __restrict__
 }
 
 #define PARAMETERS(T)                                                                                                  \
-    (const T* x, const uint32_t* offsets, const T* w, const T* g, const float* prior, float* s, uint32_t d,  \
-     float eps)
+    (const T* x, const uint32_t* offsets, const T* w, const T* g, const float* prior, float* s, uint32_t d, float eps)
 KERNEL_OF_ELEMENTS(score_first, FIRST_THREADS, PARAMETERS, (x, offsets, w, g, prior, s, d, eps))
 KERNEL_OF_ELEMENTS(score_mean, POOL_THREADS, PARAMETERS, (x, offsets, w, g, prior, s, d, eps))
