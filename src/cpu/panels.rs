@@ -265,8 +265,9 @@ unsafe fn add<S: Simd, const M: usize, const N: usize>(
     for (m, sums) in sums.iter_mut().enumerate() {
         // SAFETY: as the caller says.
         let x = simd.splat_f32s(unsafe { *x.add(m * stride) });
-        for (sum, &w) in sums.iter_mut().zip(w) {
-            *sum = simd.mul_add_f32s(x, w, *sum);
+        // A `zip` of so few is a call that costs as much, where the compiler does not inline across units.
+        for (n, sum) in sums.iter_mut().enumerate() {
+            *sum = simd.mul_add_f32s(x, w[n], *sum);
         }
     }
 }
