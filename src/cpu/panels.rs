@@ -218,7 +218,8 @@ fn rows<S: Simd, const N: usize>(
     }
 }
 
-/// The same of `M` rows. Asks for a line from `behind` on with every few steps.
+/// The same of `M` rows. Asks for a line from `behind` on with every few steps. The sums are only ever named by their
+/// place: handed to a function that is not inlined, as a `zip` is in dev builds, they would not stay in the registers.
 #[inline(always)]
 fn block<S: Simd, const M: usize, const N: usize>(
     simd: S,
@@ -230,10 +231,15 @@ fn block<S: Simd, const M: usize, const N: usize>(
 ) {
     assert!((M - 1) * x_stride + w.len() <= x.len());
     let mut sums = [[simd.splat_f32s(0.0); N]; M];
-    let mut places = y.chunks_mut(y_stride).map(|y| S::as_mut_simd_f32s(&mut y[..N * S::F32_LANES]).0);
-    let mut places: [&mut [S::f32s]; M] = std::array::from_fn(|_| places.next().expect("M rows"));
+    let mut rows = y.chunks_mut(y_stride);
+    let places: [&mut [S::f32s; N]; M] = std::array::from_fn(|_| {
+        let row = rows.next().and_then(|row| S::as_mut_simd_f32s(row).0.first_chunk_mut());
+        row.expect("M rows of N vectors")
+    });
     if into == Into::Sum {
-        sums.iter_mut().zip(&places).for_each(|(sums, place)| sums.copy_from_slice(place));
+        for (m, sums) in sums.iter_mut().enumerate() {
+            *sums = *places[m];
+        }
     }
     let (whole, rest) = w.as_chunks::<STEPS>();
     for (i, w) in whole.iter().enumerate() {
@@ -247,7 +253,9 @@ fn block<S: Simd, const M: usize, const N: usize>(
         // SAFETY: as above.
         unsafe { add::<S, M, N>(simd, x.as_ptr().add(whole.len() * STEPS + i), x_stride, w, &mut sums) };
     }
-    places.iter_mut().zip(&sums).for_each(|(place, sums)| place.copy_from_slice(sums));
+    for (m, place) in places.into_iter().enumerate() {
+        *place = sums[m];
+    }
 }
 
 /// One step along the inner dimension.
@@ -262,12 +270,13 @@ unsafe fn add<S: Simd, const M: usize, const N: usize>(
     w: &[S::f32s; N],
     sums: &mut [[S::f32s; N]; M],
 ) {
-    for (m, sums) in sums.iter_mut().enumerate() {
+    let mut next = x;
+    for sums in sums {
         // SAFETY: as the caller says.
-        let x = simd.splat_f32s(unsafe { *x.add(m * stride) });
-        // A `zip` of so few is a call that costs as much, where the compiler does not inline across units.
+        let x = simd.splat_f32s(unsafe { *next });
         for (n, sum) in sums.iter_mut().enumerate() {
             *sum = simd.mul_add_f32s(x, w[n], *sum);
         }
+        next = next.wrapping_add(stride);
     }
 }
