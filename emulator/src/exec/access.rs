@@ -59,10 +59,7 @@ impl Scene<'_, '_> {
                 for (index, to) in load.to.iter().enumerate() {
                     let Some(to) = to else { continue };
                     let (offset, element) = (index * load.element as usize, load.element as usize);
-                    let mut row = [0; 32];
-                    for lane in lanes(part.mask) {
-                        row[lane] = self.shared.load(part.addresses[lane] as usize + offset, element);
-                    }
+                    let row = self.shared.load_row(&part.addresses, part.mask, offset, element);
                     self.put_loaded(*to, row, part.mask, load);
                 }
             }

@@ -33,7 +33,8 @@ impl Scene<'_, '_> {
 
     pub(super) fn note_shared_reads(&mut self, part: &Part, bytes: u32) -> Outcome {
         let lenient = self.grid.kernel.program.order.swaps_shared;
-        for lane in lanes(part.mask) {
+        let doubtful = self.shared.note_reads((self.warp_index, self.pc), part.mask, &part.addresses, bytes);
+        for lane in lanes(doubtful) {
             let touch = self.touch(lane, part.addresses[lane], bytes);
             if let Err(clash) = self.shared.note_read(touch, lenient) {
                 self.clash(lane, clash)?;

@@ -46,6 +46,13 @@ pub(crate) enum ClashKind {
     WriteAfterWrite,
 }
 
+/// Who has read since the lanes of a warp met, at `full`: a lane, or more than one.
+#[inline(always)]
+fn reader(read: u64, lane: usize, full: u32) -> u64 {
+    let other_lane = (read >> STAMP) as u32 >= full && read & 0x3f != lane as u64;
+    if other_lane { LANE_MANY } else { lane as u64 }
+}
+
 /// Shared memory of one block.
 #[derive(Default)]
 pub(crate) struct Shared {
@@ -98,6 +105,27 @@ impl Shared {
         }
     }
 
+    /// The same for each lane of a mask, `offset` behind its address.
+    pub fn load_row(&self, addresses: &[u64; 32], mask: u32, offset: usize, bytes: usize) -> [u64; 32] {
+        match bytes {
+            1 => self.load_row_of::<1>(addresses, mask, offset),
+            2 => self.load_row_of::<2>(addresses, mask, offset),
+            4 => self.load_row_of::<4>(addresses, mask, offset),
+            _ => self.load_row_of::<8>(addresses, mask, offset),
+        }
+    }
+
+    #[inline(always)]
+    fn load_row_of<const BYTES: usize>(&self, addresses: &[u64; 32], mask: u32, offset: usize) -> [u64; 32] {
+        let mut row = [0; 32];
+        for (lane, word) in row.iter_mut().enumerate() {
+            if mask >> lane & 1 == 1 {
+                *word = self.load(addresses[lane] as usize + offset, BYTES);
+            }
+        }
+        row
+    }
+
     /// Stores at most eight bytes.
     #[inline(always)]
     pub fn store(&mut self, offset: usize, bytes: usize, value: u64) {
@@ -115,6 +143,31 @@ impl Shared {
         Clash { what, offset: (granule << self.shift) as u32, thread, pc: (word >> 11) as u32 & 0x1f_ffff }
     }
 
+    /// Notes the reads of a mask's lanes, except where there is something to examine: of those lanes, which it returns,
+    /// `note_read` has to be told.
+    pub fn note_reads(&mut self, (warp, pc): (usize, u32), mask: u32, offsets: &[u64; 32], bytes: u32) -> u32 {
+        let (start, safe, full) = (self.clock.start, self.clock.safe(warp), self.clock.full(warp));
+        let count = ((bytes >> self.shift) as usize).max(1);
+        let reads = &mut self.reads[warp * self.granules..][..self.granules];
+        let stamp = u64::from(self.clock.now) << STAMP | u64::from(pc) << 6;
+        let mut doubtful = 0;
+        for (lane, &offset) in offsets.iter().enumerate() {
+            if mask >> lane & 1 == 0 {
+                continue;
+            }
+            let first = (offset >> self.shift) as usize;
+            let is_past = |&write: &u64| (start..safe).contains(&((write >> STAMP) as u32));
+            let is_plain = self.writes[first..][..count].iter().all(is_past)
+                && (self.in_flight == 0 || self.pending[first..][..count].iter().all(|&copies| copies == 0));
+            if is_plain {
+                reads[first..][..count].iter_mut().for_each(|read| *read = stamp | reader(*read, lane, full));
+            } else {
+                doubtful |= 1 << lane;
+            }
+        }
+        doubtful
+    }
+
     /// Notes a read. A read beside an unordered atomic update is let pass if `lenient`.
     #[inline]
     pub fn note_read(&mut self, touch: Touch, lenient: bool) -> Result<(), Clash> {
@@ -129,8 +182,7 @@ impl Shared {
                 self.examine_read(&touch, granule, lenient)?;
             }
             let read = &mut self.reads[plane + granule];
-            let other_lane = (*read >> STAMP) as u32 >= full && *read & 0x3f != touch.lane as u64;
-            *read = stamp | if other_lane { LANE_MANY } else { touch.lane as u64 };
+            *read = stamp | reader(*read, touch.lane, full);
         }
         Ok(())
     }
