@@ -1,6 +1,6 @@
 //! Loads and stores.
 
-use super::lanes::put;
+use super::lanes::{each, put};
 use super::notes::for_runs;
 use super::scene::{Outcome, Scene, lanes, outside};
 use crate::check::{Fault, Kind};
@@ -92,11 +92,11 @@ impl Scene<'_, '_> {
 
     fn put_loaded(&mut self, (to, wide): (u32, bool), row: [u64; 32], mask: u32, load: &Load) {
         let unused = 64 - 8 * load.element;
-        let row = if load.signed { row.map(|bits| ((bits << unused) as i64 >> unused) as u64) } else { row };
+        let row = if load.signed { each(&row, |bits| ((bits << unused) as i64 >> unused) as u64) } else { row };
         if wide {
             put(&mut self.warp.registers, to, row, mask);
         } else {
-            put(&mut self.warp.registers, to, row.map(|bits| bits as u32), mask);
+            put(&mut self.warp.registers, to, each(&row, |bits| bits as u32), mask);
         }
     }
 
@@ -222,7 +222,7 @@ impl Scene<'_, '_> {
 
     fn stored(&self, (row, wide): (u32, bool)) -> [u64; 32] {
         let registers = &self.warp.registers;
-        if wide { registers.wide[row as usize] } else { registers.narrow[row as usize].map(u64::from) }
+        if wide { registers.wide[row as usize] } else { each(&registers.narrow[row as usize], u64::from) }
     }
 
     pub(super) fn check_alignment(&self, part: &Part, total: u32) -> Outcome {

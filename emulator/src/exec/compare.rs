@@ -1,7 +1,7 @@
 //! Comparisons.
 
 use super::float::flush;
-use super::lanes::{Args, Registers, Run, compare, comparison, put};
+use super::lanes::{Args, Registers, Run, compare, comparison, put, row};
 use super::narrow::{Format, widen};
 
 /// The relations, in the order of their codes.
@@ -243,7 +243,7 @@ fn word(holds: bool) -> u32 {
 fn set(r: &mut Registers, g: &Args, m: u32, f: impl Fn(u32, u32, Relation) -> u32) {
     let relation = Relation::of(g);
     let (a, b) = (&r.narrow[g.a as usize], &r.narrow[g.b as usize]);
-    let row: [u32; 32] = std::array::from_fn(|lane| f(a[lane], b[lane], relation));
+    let row = row(|lane| f(a[lane], b[lane], relation));
     put(r, g.d, row, m);
 }
 

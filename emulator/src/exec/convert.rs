@@ -3,7 +3,7 @@
 //! The common conversions have loops of their own. The others go through one function that is told by a code what to do.
 
 use super::float::flush;
-use super::lanes::{Args, Registers, Run, binary, put, unary, versions};
+use super::lanes::{Args, Registers, Run, binary, each, put, unary, versions};
 use super::narrow::{Format, Rounding, nearest_bf16, widen};
 use crate::ptx::Width;
 
@@ -226,19 +226,19 @@ impl Conversion {
         }
         Some(match (narrow(to), from_wide) {
             (true, false) => |r, g, m| {
-                let row = r.narrow[g.a as usize].map(|bits| convert(g.immediate, u64::from(bits)) as u32);
+                let row = each(&r.narrow[g.a as usize], |bits| convert(g.immediate, u64::from(bits)) as u32);
                 put(r, g.d, row, m);
             },
             (true, true) => |r, g, m| {
-                let row = r.wide[g.a as usize].map(|bits| convert(g.immediate, bits) as u32);
+                let row = each(&r.wide[g.a as usize], |bits| convert(g.immediate, bits) as u32);
                 put(r, g.d, row, m);
             },
             (false, false) => |r, g, m| {
-                let row = r.narrow[g.a as usize].map(|bits| convert(g.immediate, u64::from(bits)));
+                let row = each(&r.narrow[g.a as usize], |bits| convert(g.immediate, u64::from(bits)));
                 put(r, g.d, row, m);
             },
             (false, true) => |r, g, m| {
-                let row = r.wide[g.a as usize].map(|bits| convert(g.immediate, bits));
+                let row = each(&r.wide[g.a as usize], |bits| convert(g.immediate, bits));
                 put(r, g.d, row, m);
             },
         })

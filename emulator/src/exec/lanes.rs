@@ -138,14 +138,27 @@ fn put_some<W: Word>(registers: &mut Registers, index: u32, row: &[W; 32], mask:
     }
 }
 
+/// A row of what `f` gives each lane. An array's `from_fn` and `map`, and a `zip`, are calls where the compiler does not
+/// inline across units of code generation.
+#[inline(always)]
+pub(crate) fn row<W: Copy + Default>(f: impl Fn(usize) -> W) -> [W; 32] {
+    let mut row = [W::default(); 32];
+    for (lane, word) in row.iter_mut().enumerate() {
+        *word = f(lane);
+    }
+    row
+}
+
+/// A row of what `f` makes of another's words.
+#[inline(always)]
+pub(crate) fn each<A: Copy, B: Copy + Default>(words: &[A; 32], f: impl Fn(A) -> B) -> [B; 32] {
+    row(|lane| f(words[lane]))
+}
+
 /// `d = f(a)`.
 #[inline(always)]
 pub(crate) fn unary<A: Lane, D: Lane>(r: &mut Registers, args: &Args, mask: u32, f: impl Fn(A) -> D) {
-    let a = A::Word::row(r, args.a);
-    let mut row = [D::Word::default(); 32];
-    for (to, &a) in row.iter_mut().zip(a) {
-        *to = f(A::of(a)).word();
-    }
+    let row = each(A::Word::row(r, args.a), |a| f(A::of(a)).word());
     put(r, args.d, row, mask);
 }
 

@@ -3,7 +3,7 @@
 //! Fragments are unpacked once into dense matrices, and multiplied there. A product of two short floats is exact in f32; sums
 //! are rounded to f32 after each product, in the order of k. Devices round elsewhere, and do not say where.
 
-use super::lanes::{Registers, put};
+use super::lanes::{Registers, put, row};
 use super::narrow::{Format, widen_f16};
 use super::scene::{Outcome, Scene};
 use crate::check::{Fault, Kind};
@@ -246,10 +246,10 @@ fn float_sums<const K: usize>(registers: &mut Registers, mma: &Mma, dense: &Dens
         if mma.shape.sum == Sum::F16 {
             let short = |x: f32| Format::F16.nearest(f64::from(x));
             let pair = |lane| short(value(lane, 0)) | short(value(lane, 1)) << 16;
-            put(registers, mma.d[half], std::array::from_fn(pair), !0);
+            put(registers, mma.d[half], row(pair), !0);
         } else {
             for i in 0..2 {
-                put(registers, mma.d[2 * half + i], std::array::from_fn(|lane| value(lane, i).to_bits()), !0);
+                put(registers, mma.d[2 * half + i], row(|lane| value(lane, i).to_bits()), !0);
             }
         }
     }
@@ -284,7 +284,7 @@ fn addends(registers: &Registers, mma: &Mma) -> [[f32; COLUMNS]; ROWS] {
 fn whole_sums<const K: usize>(registers: &mut Registers, mma: &Mma, dense: &Dense<i32, K>) {
     let sums: [[u32; 32]; 4] = std::array::from_fn(|i| registers.narrow[mma.c[i] as usize]);
     for (at, c) in sums.iter().enumerate() {
-        let row = std::array::from_fn(|lane| {
+        let row = row(|lane| {
             let (m, n) = (8 * (at / 2) + lane / 4, 2 * (lane % 4) + at % 2);
             let products = (0..K).map(|k| dense.a[m][k] * dense.b[k][n]);
             let sum = i64::from(products.sum::<i32>()) + i64::from(c[lane] as i32);

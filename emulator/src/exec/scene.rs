@@ -1,5 +1,6 @@
 //! What an instruction that is more than arithmetic has before it.
 
+use super::lanes::each;
 use super::tally::{Tally, Tick};
 use super::warp::Warp;
 use crate::check::{Checks, Fault, Kind, Strictness};
@@ -95,10 +96,10 @@ impl<'g> Scene<'_, 'g> {
         let offset = address.offset as u64;
         let registers = &self.warp.registers;
         if address.wide {
-            registers.wide[address.row as usize].map(|base| base.wrapping_add(offset))
+            each(&registers.wide[address.row as usize], |base| base.wrapping_add(offset))
         } else {
             // A 32-bit address is one of a space that is smaller than that.
-            registers.narrow[address.row as usize].map(|base| u64::from(base.wrapping_add(offset as u32)))
+            each(&registers.narrow[address.row as usize], |base| u64::from(base.wrapping_add(offset as u32)))
         }
     }
 

@@ -1,6 +1,6 @@
 //! Moves, selections, logic of predicates, and what becomes of addresses.
 
-use super::lanes::{Args, Registers, Run, binary, one_version, put, quaternary, ternary, unary, versions};
+use super::lanes::{Args, Registers, Run, binary, each, one_version, put, quaternary, row, ternary, unary, versions};
 use crate::memory::{LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::ptx::Space;
 
@@ -41,8 +41,8 @@ pub(crate) fn pack_quarters() -> Run {
 pub(crate) fn unpack_halves() -> Run {
     versions!(|r: &mut Registers, g: &Args, m: u32| {
         let row = r.narrow[g.a as usize];
-        put(r, g.d, row.map(|x| x & 0xffff), m);
-        put(r, g.b, row.map(|x| x >> 16), m);
+        put(r, g.d, each(&row, |x| x & 0xffff), m);
+        put(r, g.b, each(&row, |x| x >> 16), m);
     })
 }
 
@@ -50,8 +50,8 @@ pub(crate) fn unpack_halves() -> Run {
 pub(crate) fn unpack_words() -> Run {
     versions!(|r: &mut Registers, g: &Args, m: u32| {
         let row = r.wide[g.a as usize];
-        put(r, g.d, row.map(|x| x as u32), m);
-        put(r, g.b, row.map(|x| (x >> 32) as u32), m);
+        put(r, g.d, each(&row, |x| x as u32), m);
+        put(r, g.b, each(&row, |x| (x >> 32) as u32), m);
     })
 }
 
@@ -60,7 +60,7 @@ pub(crate) fn unpack_quarters() -> Run {
     versions!(|r: &mut Registers, g: &Args, m: u32| {
         let row = r.wide[g.a as usize];
         for (i, to) in [g.d, g.b, g.c, g.e].into_iter().enumerate() {
-            put(r, to, row.map(|x| (x >> (16 * i)) as u32 & 0xffff), m);
+            put(r, to, each(&row, |x| (x >> (16 * i)) as u32 & 0xffff), m);
         }
     })
 }
@@ -70,7 +70,7 @@ pub(crate) fn choose_narrow() -> Run {
     versions!(|r: &mut Registers, g: &Args, m: u32| {
         let chosen = r.predicates[g.c as usize] ^ g.immediate;
         let (a, b) = (&r.narrow[g.a as usize], &r.narrow[g.b as usize]);
-        let row = std::array::from_fn(|lane| if chosen >> lane & 1 == 1 { a[lane] } else { b[lane] });
+        let row = row(|lane| if chosen >> lane & 1 == 1 { a[lane] } else { b[lane] });
         put(r, g.d, row, m);
     })
 }
@@ -80,7 +80,7 @@ pub(crate) fn choose_wide() -> Run {
     versions!(|r: &mut Registers, g: &Args, m: u32| {
         let chosen = r.predicates[g.c as usize] ^ g.immediate;
         let (a, b) = (&r.wide[g.a as usize], &r.wide[g.b as usize]);
-        let row = std::array::from_fn(|lane| if chosen >> lane & 1 == 1 { a[lane] } else { b[lane] });
+        let row = row(|lane| if chosen >> lane & 1 == 1 { a[lane] } else { b[lane] });
         put(r, g.d, row, m);
     })
 }

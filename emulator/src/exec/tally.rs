@@ -116,19 +116,19 @@ pub(crate) fn transactions(addresses: &[u64; 32], mask: u32, bytes: u32) -> (u64
 
 /// The most different words that one bank must serve.
 fn conflicts(addresses: &[u64], mask: u32, words: u64) -> u64 {
-    // In the common case each lane has banks of its own.
+    // In the common cases each lane has banks of its own, or all want the same words.
     let (shift, last_group) = (2 + words.trailing_zeros(), 32 / words - 1);
-    let (mut groups, mut lanes) = (0u32, 0);
+    let first = addresses[mask.trailing_zeros() as usize];
+    let (mut groups, mut different) = (0u32, 0);
     for (lane, &address) in addresses.iter().enumerate() {
-        if mask >> lane & 1 == 1 {
-            groups |= 1 << (address >> shift & last_group);
-            lanes += 1;
-        }
+        let on = mask >> lane & 1;
+        groups |= on << (address >> shift & last_group);
+        different |= (address ^ first) * u64::from(on);
     }
-    if groups.count_ones() == lanes {
+    if groups.count_ones() == mask.count_ones() || different == 0 {
         return 1;
     }
-    // Or lanes share words.
+    // Or some lanes share words.
     let mut seen = [u64::MAX; 32];
     let mut collides = false;
     for (lane, &address) in addresses.iter().enumerate() {

@@ -150,17 +150,22 @@ impl Shared {
         let count = ((bytes >> self.shift) as usize).max(1);
         let reads = &mut self.reads[warp * self.granules..][..self.granules];
         let stamp = u64::from(self.clock.now) << STAMP | u64::from(pc) << 6;
-        let mut doubtful = 0;
+        let (mut doubtful, mut last) = (0, None);
         for (lane, &offset) in offsets.iter().enumerate() {
             if mask >> lane & 1 == 0 {
                 continue;
             }
             let first = (offset >> self.shift) as usize;
+            if last == Some(offset) {
+                reads[first..][..count].fill(stamp | LANE_MANY);
+                continue;
+            }
             let is_past = |&write: &u64| (start..safe).contains(&((write >> STAMP) as u32));
             let is_plain = self.writes[first..][..count].iter().all(is_past)
                 && (self.in_flight == 0 || self.pending[first..][..count].iter().all(|&copies| copies == 0));
             if is_plain {
                 reads[first..][..count].iter_mut().for_each(|read| *read = stamp | reader(*read, lane, full));
+                last = Some(offset);
             } else {
                 doubtful |= 1 << lane;
             }
@@ -332,6 +337,41 @@ mod tests {
         barrier(&mut shared, &[2, 3]);
         shared.note_write(touch(3, 0, 8)).unwrap();
         assert_eq!(shared.note_write(touch(3, 1, 8)).unwrap_err().what, ClashKind::WriteAfterWrite);
+    }
+
+    #[test]
+    fn reads_noted_together_are_those_noted_one_by_one() {
+        let blocks = || {
+            let mut shared = block();
+            (0..20).for_each(|lane| shared.note_write(touch(0, lane, 4 * lane as u32)).unwrap());
+            barrier(&mut shared, &[0, 1, 2, 3]);
+            shared.note_write(touch(1, 5, 12)).unwrap();
+            shared.note_copy_begun(touch(2, 0, 16)).unwrap();
+            shared
+        };
+        let patterns: [fn(u64) -> u64; 4] = [|_| 8, |lane| lane * 4, |lane| lane / 3 * 4, |lane| lane % 7 * 4];
+        for (pattern, mask) in patterns.iter().zip([!0, 0x000f_ffff, 0x0ff0_0ff0, !0]) {
+            for bytes in [4, 8] {
+                let offsets = std::array::from_fn(|lane| pattern(lane as u64));
+                let (mut together, mut single) = (blocks(), blocks());
+                let read = |shared: &mut Shared, lane: u32| {
+                    let touch = Touch { bytes, ..touch(2, lane as usize, offsets[lane as usize] as u32) };
+                    shared.note_read(touch, false).err()
+                };
+                for warp_meets in [false, true] {
+                    if warp_meets {
+                        together.clock.sync_warp(2, !0, !0);
+                        single.clock.sync_warp(2, !0, !0);
+                    }
+                    let doubtful = together.note_reads((2, 7), mask, &offsets, bytes);
+                    for lane in (0..32).filter(|lane| mask >> lane & 1 == 1) {
+                        let found = if doubtful >> lane & 1 == 1 { read(&mut together, lane) } else { None };
+                        assert_eq!(found, read(&mut single, lane), "lane {lane} of {bytes} bytes");
+                    }
+                    assert_eq!(together.reads, single.reads);
+                }
+            }
+        }
     }
 
     #[test]
