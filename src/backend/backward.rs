@@ -137,6 +137,10 @@ pub struct AdafactorStep {
 
 /// A machine that can train.
 pub trait Backward: Backend {
+    /// Whether passes of several threads at once are a gain where each is too small to use all of the machine, and find
+    /// the same as one after another.
+    const SIDE_BY_SIDE: bool;
+
     /// A matrix of zeros.
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self>;
 

@@ -9,6 +9,8 @@ use crate::backend::{
 };
 
 impl<T: Real> Backward for Cpu<T> {
+    const SIDE_BY_SIDE: bool = true;
+
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self> {
         let mut y = self.alloc(rows, cols);
         T::fill(&mut y.buf, T::ZERO);

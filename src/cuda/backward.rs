@@ -12,6 +12,9 @@ use crate::backend::{
 };
 
 impl<E: Float> Backward for Cuda<E> {
+    /// There is one stream, and its order is that of the host's calls.
+    const SIDE_BY_SIDE: bool = false;
+
     fn zeros(&self, rows: usize, cols: usize) -> Mat<Self> {
         elementwise::zeros(self, rows, cols)
     }

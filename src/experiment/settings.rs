@@ -69,7 +69,9 @@ pub struct Settings {
     pub steps: u64,
     /// Questions of a step.
     pub batch: NonZeroUsize,
-    /// Tokens that pass through the live encoder together, at most, unless one question has more.
+    /// Tokens that pass through the live encoder together, at most, unless one question has more. A small reader on the
+    /// CPU makes a pass on each thread, so that a batch is best divided into several times as many parts as there are
+    /// threads.
     pub micro_batch_tokens: NonZeroUsize,
     /// How gradients become steps.
     pub optimiser: Rule,

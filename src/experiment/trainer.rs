@@ -18,9 +18,12 @@ use super::state::{Best, State};
 use crate::backend::{Backward, Grad};
 use crate::io::{Progress, Tokenizer, interrupted};
 use crate::model::{Glimmer, Reader, Spec, Weights};
-use crate::nn::Tree;
+use crate::nn::{Done, Tree};
 use crate::random;
-use crate::train::{Losses, Optimiser, Pass, Schedule, Teacher, Together, Trained, gradients_done, zero_gradients};
+use crate::train::{
+    Losses, Optimiser, Pass, Schedule, Teacher, Together, Trained, gradients_done, passes_at_once, side_by_side,
+    zero_gradients,
+};
 
 /// Stream of the experiment's seed that the passes' masks are drawn from.
 const MASKS: u64 = 6;
@@ -52,6 +55,8 @@ pub struct Trainer<B: Backward> {
     specs: Weights<Spec>,
     optimiser: Optimiser<B>,
     grads: Weights<Grad<B>>,
+    /// Of passes side by side.
+    own_grads: Vec<Weights<Grad<B>>>,
     schedule: Schedule,
     progress: Progress,
 }
@@ -130,6 +135,7 @@ impl<B: Backward> Trainer<B> {
             specs,
             optimiser,
             grads,
+            own_grads: Vec::new(),
             schedule,
             progress,
         })
@@ -227,39 +233,55 @@ impl<B: Backward> Trainer<B> {
 
     /// The gradient of a batch, and the losses of this process's share of it; none where a Ctrl-C came first.
     fn pass(&mut self, batch: Vec<Drawn>) -> Result<Option<Losses>> {
-        let Self { plan, together, reader, grads, data, .. } = self;
+        let Self { plan, together, reader, grads, own_grads, data, state, .. } = self;
         let (settings, be) = (&plan.settings, &reader.be);
         let targets: usize = batch.iter().map(|drawn| drawn.target.len()).sum();
         let distill_scale = distill_weight(settings, &reader.glimmer) / batch.len() as f64;
-        let seed = random::bits(settings.seed, MASKS, self.state.step);
+        let seed = random::bits(settings.seed, MASKS, state.step);
         let places = shares(&batch, together.size()).swap_remove(together.rank());
         let mut batch: Vec<Option<Drawn>> = batch.into_iter().map(Some).collect();
         let own: Vec<Drawn> = places.iter().filter_map(|&place| batch[place].take()).collect();
         grads.leaves_mut().into_iter().for_each(|grad| be.clear(grad));
-        let (mut losses, mut passed) = (Losses::default(), 0);
-        for part in micro_batches(&own, settings.micro_batch_tokens.get()) {
-            // Several stop between steps, all at the same one.
-            if together.size() == 1 && interrupted() {
-                return Ok(None);
-            }
+
+        let alone = together.size() == 1;
+        let (reader, data) = (&*reader, &*data);
+        let pass = |(part, place): (&[Drawn], usize), grads: &mut _, done: Done<'_, B>| {
             let pass = Pass {
                 memory: settings.memory,
                 recompute: settings.recompute,
                 dropout: settings.dropout.unwrap_or(reader.config.dropout_rate),
                 // By the place of the part in the whole batch, whoever it falls to.
-                seed: random::bits(seed, 0, places[passed] as u64),
+                seed: random::bits(seed, 0, place as u64),
                 lm_scale: 1.0 / targets as f64,
                 distill_scale,
                 teacher: settings.teacher,
             };
+            gradients_done(reader, &data.examples(part)?.examples(), &pass, (grads, done))
+        };
+        let mut passed = 0;
+        let parts = micro_batches(&own, settings.micro_batch_tokens.get()).into_iter().map(|part| {
             passed += part.len();
-            let is_last = passed == own.len();
+            (part, places[passed - part.len()])
+        });
+        let parts: Vec<_> = parts.collect();
+        let at_once = if alone { passes_at_once(reader) } else { None };
+        let mut losses = Losses::default();
+        for (i, some) in parts.chunks(at_once.unwrap_or(1)).enumerate() {
+            // Several stop between steps, all at the same one.
+            if alone && interrupted() {
+                return Ok(None);
+            }
+            if at_once.is_some() {
+                let pass = |&part: &_, grads: &mut _| pass(part, grads, &mut |_| {});
+                losses += side_by_side(reader, some, (own_grads, grads), pass)?;
+                continue;
+            }
             let mut done = |bucket: Vec<&mut Grad<B>>| {
-                if is_last {
+                if i + 1 == parts.len() {
                     together.sum(be, bucket);
                 }
             };
-            losses += gradients_done(reader, &data.examples(part)?.examples(), &pass, (grads, &mut done))?;
+            losses += pass(some[0], grads, &mut done)?;
         }
         together.join(be)?;
         Ok(Some(losses))

@@ -1,12 +1,13 @@
 //! The gradient of a whole reader against central differences of its own losses, in f64.
 
+use anyhow::bail;
 use glimmer::backend::{AnswerLogProb, Backend, DistillDirection, Grad, Mat, Pool};
 use glimmer::cpu::Cpu;
 use glimmer::model::{Glimmer, Question, Reader, Weights};
 use glimmer::nn::{Recompute, Tree};
 use glimmer::random;
 use glimmer::train::{
-    Example, Losses, MemoryEncoder, Pass, Teacher, Trained, gradients, gradients_done, zero_gradients,
+    Example, Losses, MemoryEncoder, Pass, Teacher, Trained, gradients, gradients_done, side_by_side, zero_gradients,
 };
 
 use crate::tiny::{LAYERS, cut, question, reader, slices, texts, values};
@@ -251,6 +252,50 @@ fn gradients_add_up() {
         let doubled: Vec<f64> = once.buf.iter().map(|g| 2.0 * g).collect();
         crate::common::assert_close("twice", &twice.buf, &doubled, 1e-12);
     }
+}
+
+/// However many of them are at once, and on however many threads.
+#[test]
+fn passes_side_by_side_find_what_they_find_one_after_another() {
+    let batch = Batch::new();
+    let reader = reader::<f64>(cut(4, 2, 2), 3);
+    let pass = Pass { dropout: 0.2, ..LM };
+    let mut in_turn = zero_gradients(&reader).unwrap();
+    let mut wanted = Losses::default();
+    batch.with(|examples| {
+        for part in examples.chunks(1) {
+            wanted += gradients(&reader, part, &pass, &mut in_turn).unwrap();
+        }
+    });
+    let run = |threads: usize, at_once: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let (mut own, mut grads, mut losses) = (Vec::new(), zero_gradients(&reader).unwrap(), Losses::default());
+        batch.with(|examples| {
+            let parts: Vec<_> = examples.chunks(1).collect();
+            for some in parts.chunks(at_once) {
+                let pass = |part: &&[Example<'_>], grads: &mut _| gradients(&reader, part, &pass, grads);
+                losses += pool.install(|| side_by_side(&reader, some, (&mut own, &mut grads), pass)).unwrap();
+            }
+        });
+        assert_eq!(own.len(), at_once);
+        assert_eq!(losses, wanted);
+        grads.leaves().iter().flat_map(|grad| grad.buf.to_vec()).collect::<Vec<f64>>()
+    };
+    let found = run(1, 1);
+    let wanted: Vec<f64> = in_turn.leaves().iter().flat_map(|grad| grad.buf.to_vec()).collect();
+    crate::common::assert_close("side by side", &found, &wanted, 1e-12);
+    for (threads, at_once) in [(1, 3), (2, 2), (3, 3)] {
+        assert_eq!(run(threads, at_once), found, "{at_once} at once on {threads} threads");
+    }
+}
+
+#[test]
+fn a_pass_that_fails_fails_all_of_them_and_the_first_is_told() {
+    let reader = reader::<f64>(cut(4, 2, 2), 3);
+    let (mut own, mut grads) = (Vec::new(), zero_gradients(&reader).unwrap());
+    let pass = |part: &usize, _: &mut _| if *part == 0 { Ok(Losses::default()) } else { bail!("part {part}") };
+    let error = side_by_side(&reader, &[0, 1, 2], (&mut own, &mut grads), pass).unwrap_err();
+    assert_eq!(error.to_string(), "part 1");
 }
 
 #[test]
