@@ -1,4 +1,4 @@
-//! Training: the losses, one pass, the optimiser, several processes.
+//! Training: the losses, one pass and several side by side, the optimiser, several processes.
 
 mod exact;
 mod loss;

@@ -106,7 +106,8 @@ pub struct Args {
     /// Questions of a step
     #[arg(long, value_name = "N", help_heading = "Training")]
     batch: Option<NonZeroUsize>,
-    /// Tokens that pass through the live encoder together, at most: what bounds the memory that a step needs
+    /// Tokens that pass through the live encoder together, at most: what bounds the memory that a step needs; with a
+    /// small reader on the CPU, that of each thread
     #[arg(long, value_name = "N", help_heading = "Training")]
     micro_batch_tokens: Option<NonZeroUsize>,
     /// The highest learning rate
